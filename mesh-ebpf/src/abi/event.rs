@@ -257,9 +257,9 @@ pub enum Counter {
     PendingDropped = 11,
     /// Connects that were translated from a Service to an endpoint.
     Translated = 12,
-    /// TCP connections established, by either side.
+    /// TCP connections established, each told by one side (see `EventKind::Opened`).
     Opened = 13,
-    /// TCP connections closed, by either side.
+    /// TCP connections that ended, failed connects included.
     Closed = 14,
     /// Connections the host made to local pods, published as the node's.
     HostPublished = 15,

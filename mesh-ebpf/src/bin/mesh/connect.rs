@@ -36,7 +36,14 @@ pub fn run(ctx: *mut bpf_sock_addr, family: Family) -> i32 {
     if protocol != TCP && protocol != UDP {
         return GO_ON;
     }
-    let settings = settings();
+    // No datagram can be sent to port 0: this is how a resolver asks for its own source address
+    // (glibc sorts by it, RFC 6724), and refusing it would count a denial for every name looked up.
+    if protocol == UDP && addr.port() == 0 {
+        return leave_alone(&addr);
+    }
+    let Some(settings) = settings() else {
+        return fail(EAGAIN);
+    };
     match task::current(settings) {
         Owner::Pod(pod) => {
             let class = pod.class();

@@ -29,7 +29,9 @@ pub fn send(ctx: *mut bpf_sock_addr, family: Family) -> i32 {
     if addr.protocol() != UDP {
         return GO_ON;
     }
-    let settings = settings();
+    let Some(settings) = settings() else {
+        return fail(EAGAIN);
+    };
     match task::current(settings) {
         Owner::Pod(pod) => {
             let class = pod.class();
@@ -214,7 +216,9 @@ pub fn receive(ctx: *mut bpf_sock_addr, family: Family) -> i32 {
             return GO_ON;
         }
     }
-    let settings = settings();
+    let Some(settings) = settings() else {
+        return GO_ON;
+    };
     let Owner::Pod(pod) = task::current(settings) else {
         return GO_ON;
     };

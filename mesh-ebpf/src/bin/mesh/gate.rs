@@ -136,7 +136,10 @@ fn admit_connection(subject: &mut Subject, pod: &Pod) -> u32 {
 #[inline(always)]
 fn proof(flow: &Flow) -> Origin {
     match Origin::from_number(flow.origin) {
-        Origin::Pod if settings().flags & Settings::LOCAL_PROOF == 0 => Origin::Unproven,
+        Origin::Pod => match settings() {
+            Some(settings) if settings.flags & Settings::LOCAL_PROOF != 0 => Origin::Pod,
+            _ => Origin::Unproven,
+        },
         origin => origin,
     }
 }

@@ -46,21 +46,10 @@ pub fn random() -> u32 {
     unsafe { bpf_get_prandom_u32() }
 }
 
-/// Before user space has written the settings: everything off.
-static OFF: Settings = Settings {
-    node_netns: 0,
-    flags: 0,
-    pod_level_first: 0,
-    pod_level_last: 0,
-    root_level: 0,
-    generation: 0,
-    reserved: [0; 4],
-};
-
-/// The node's settings.
+/// The node's settings. An array always has its first value; a hook that finds none refuses.
 #[inline(always)]
-pub fn settings() -> &'static Settings {
-    SETTINGS.get(0).unwrap_or(&OFF)
+pub fn settings() -> Option<&'static Settings> {
+    SETTINGS.get(0)
 }
 
 /// Counts one.

@@ -18,7 +18,9 @@ const POD_LEVELS: u32 = 3;
 /// The hook, for both directions: the socket that sends or receives tells the pod.
 #[inline(always)]
 pub fn run(ctx: &SkBuffContext) -> i32 {
-    let settings = settings();
+    let Some(settings) = settings() else {
+        return dropped();
+    };
     let skb = ctx.skb.skb;
     let mut depth = 0;
     while depth < POD_LEVELS {

@@ -124,8 +124,12 @@ fn tell(subject: &Subject, what: u64, set: u64) -> u64 {
     // SAFETY: the value is only ever changed atomically.
     if let Some(counted) = unsafe { DENIALS.get(&key) } {
         add(counted, 1);
-    } else if DENIALS.insert(&key, &1, 0).is_err() {
-        count(Counter::DenialsUncounted);
+    } else {
+        // On the stack, not a constant: that would be a map of its own, new with every load.
+        let once = 1u64;
+        if DENIALS.insert(&key, &once, 0).is_err() {
+            count(Counter::DenialsUncounted);
+        }
     }
     let at = now();
     if !may_tell(subject.slot, at) {

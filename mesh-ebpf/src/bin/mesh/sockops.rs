@@ -56,7 +56,7 @@ const NO_TUPLE: FlowKey = FlowKey {
     destination: Address::UNSPECIFIED,
     source_port: 0,
     destination_port: 0,
-    protocol: TCP,
+    protocol: 0,
     reserved: [0; 3],
 };
 
@@ -72,6 +72,7 @@ fn read_tuple(ctx: *mut bpf_sock_ops, tuple: &mut FlowKey) {
         } else {
             read_v6(ctx, tuple);
         }
+        tuple.protocol = TCP;
         tuple.source_port = read_volatile(&raw const (*ctx).local_port) as u16;
         tuple.destination_port = u32::from_be(read_volatile(&raw const (*ctx).remote_port)) as u16;
     }
@@ -230,11 +231,7 @@ fn accepted(ctx: *mut bpf_sock_ops) {
     follow(ctx);
     let client = own.reversed();
     // SAFETY: as above.
-    if let Some(flow) = unsafe { FLOWS.get(&client) } {
-        if flow.origin == Origin::Host as u8 {
-            return;
-        }
-        count(Counter::Opened);
+    if unsafe { FLOWS.get(&client) }.is_some() {
         return;
     }
     count(Counter::Opened);
@@ -279,7 +276,6 @@ fn closed(ctx: *mut bpf_sock_ops) {
         if let Some(flow) = FLOWS.get_ptr_mut(&client) {
             // SAFETY: a value of the map, readable until the program ends; one byte is written.
             unsafe { (*flow).flags |= Flow::SERVER_CLOSED };
-            count(Counter::Closed);
         }
         return;
     };
