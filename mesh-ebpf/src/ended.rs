@@ -50,9 +50,21 @@ pub const fn reason(old_state: u32, segments_in: u32, retransmits: u32, syn_retr
     }
 }
 
+/// The bytes of payload among those the kernel counts, by the state that was left: its counts of
+/// acknowledged and received bytes are of sequence numbers, of which a connecting side's SYN and
+/// each FIN take one. `(sent, received)`.
+#[inline(always)]
+#[must_use]
+pub const fn payload(old_state: u32, connected: bool, acknowledged: u64, received: u64) -> (u64, u64) {
+    let own_fin = matches!(old_state, state::FIN_WAIT2 | state::LAST_ACK | state::CLOSING);
+    let peer_fin =
+        matches!(old_state, state::FIN_WAIT2 | state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
+    (acknowledged.saturating_sub(connected as u64 + own_fin as u64), received.saturating_sub(peer_fin as u64))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{reason, state};
+    use super::{payload, reason, state};
     use crate::abi::Reason;
 
     #[test]
@@ -70,5 +82,13 @@ mod tests {
         for old in [state::ESTABLISHED, state::CLOSE_WAIT, state::FIN_WAIT1] {
             assert_eq!(reason(old, 9, 0, 6), Reason::Reset);
         }
+    }
+
+    #[test]
+    fn syn_and_fin_are_not_payload() {
+        assert_eq!(payload(state::FIN_WAIT2, true, 15, 6), (13, 5));
+        assert_eq!(payload(state::LAST_ACK, false, 6, 14), (5, 13));
+        assert_eq!(payload(state::ESTABLISHED, true, 14, 5), (13, 5));
+        assert_eq!(payload(state::SYN_SENT, true, 0, 0), (0, 0));
     }
 }

@@ -13,6 +13,7 @@ use mesh_ebpf::{
 };
 
 use crate::{
+    datagram::publish,
     kernel::{
         EAGAIN, EHOSTUNREACH, ENETUNREACH, EPERM, GO_ON, count, fail, forget_socket, now, settings,
         socket_or_new, use_of,
@@ -159,6 +160,12 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
     let to_itself = pod.owns(&endpoint.address);
     if to_itself {
         subject.peer_group = pod.group;
+        // A connected UDP socket's own datagrams never pass the interface where its tuple would be
+        // published; its port is not chosen yet, so 0 stands for it (see `gate`).
+        if protocol == UDP && publish(subject, pod, u32::from(rule)) != 0 {
+            report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
+            return fail(EAGAIN);
+        }
     } else {
         let refused = judge(subject, pod, settings, &mut rule, &mut audited);
         if refused != 0 {

@@ -157,7 +157,7 @@ fn is_probe(tuple: &FlowKey) -> bool {
 
 #[inline(always)]
 fn admit_datagram(subject: &mut Subject, pod: &Pod) -> u32 {
-    if is_answer(&subject.tuple, pod) {
+    if is_answer(&subject.tuple, pod) || is_to_itself(&subject.tuple, pod) {
         return PASS;
     }
     if let Some(flow) = DATAGRAMS.get_ptr_mut(&subject.tuple) {
@@ -189,6 +189,22 @@ fn is_answer(tuple: &FlowKey, pod: &Pod) -> bool {
     let asked = tuple.reversed();
     // SAFETY: words of the entry are read one by one.
     match unsafe { DATAGRAMS.get(&asked) } {
+        Some(flow) => flow.origin == Origin::Pod as u8 && flow.uid == pod.uid,
+        None => false,
+    }
+}
+
+/// Whether the datagram goes from the pod to itself where it connected to itself, or back: the tuple
+/// is published with port 0 for the one that was not chosen yet.
+#[inline(never)]
+fn is_to_itself(tuple: &FlowKey, pod: &Pod) -> bool {
+    if !tuple.source.is(&tuple.destination) {
+        return false;
+    }
+    let mut connected = *tuple;
+    connected.source_port = 0;
+    // SAFETY: words of the entry are read one by one.
+    match unsafe { DATAGRAMS.get(&connected) } {
         Some(flow) => flow.origin == Origin::Pod as u8 && flow.uid == pod.uid,
         None => false,
     }

@@ -293,7 +293,7 @@ fn closed(ctx: *mut bpf_sock_ops) {
         unsafe { (read_volatile(&raw const (*ctx).segs_in), read_volatile(&raw const (*ctx).total_retrans)) };
     let retries = if old == state::SYN_SENT { syn_retries(ctx) } else { 0 };
     let reason = ended::reason(old, segments, retransmits, retries);
-    tell(ctx, socket, EventKind::Closed as u64 | (reason as u64) << 8);
+    tell(ctx, socket, EventKind::Closed as u64 | (reason as u64) << 8 | u64::from(old) << 32);
 }
 
 #[inline(never)]
@@ -323,7 +323,8 @@ fn syn_retries(ctx: *mut bpf_sock_ops) -> u32 {
     value
 }
 
-/// Tells that the socket's connection opened or closed; `what` is kind and reason.
+/// Tells that the socket's connection opened or closed; `what` is kind, reason and, at
+/// the end, the state it left.
 #[inline(never)]
 fn tell(ctx: *mut bpf_sock_ops, socket: &Socket, what: u64) -> u64 {
     let mut own = NO_TUPLE;
@@ -358,8 +359,14 @@ fn tell(ctx: *mut bpf_sock_ops, socket: &Socket, what: u64) -> u64 {
         (*event).reserved2 = [0; 6];
         (*event).cookie = cookie;
         (*event).duration = at.saturating_sub(socket.opened_at);
-        (*event).bytes_sent = read_volatile(&raw const (*ctx).bytes_acked);
-        (*event).bytes_received = read_volatile(&raw const (*ctx).bytes_received);
+        let (sent, received) = ended::payload(
+            (what >> 32) as u32,
+            !accepted,
+            read_volatile(&raw const (*ctx).bytes_acked),
+            read_volatile(&raw const (*ctx).bytes_received),
+        );
+        (*event).bytes_sent = sent;
+        (*event).bytes_received = received;
         (*event).rtt_microseconds = read_volatile(&raw const (*ctx).srtt_us) >> 3;
         (*event).retransmits = read_volatile(&raw const (*ctx).total_retrans);
         (*event).peer_uid = socket.peer_uid;
