@@ -1,0 +1,49 @@
+//! The custom resources of the mesh (`mesh.internal/v1alpha1`), as their YAML is written.
+//!
+//! These types are the single source of the YAML's shape: the custom resource definitions are
+//! generated from them ([`definitions`]) and the controller parses with them. Every map refuses
+//! unknown fields. What a schema cannot say (one of two fields, no empty list) is a CEL rule
+//! here and is checked once more by the controller, which in `dir:` mode has no API server
+//! before it.
+
+#[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
+mod access_policy;
+#[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
+mod cluster_access_policy;
+#[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
+mod mesh_config;
+mod port;
+#[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
+mod rule;
+mod selector;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+pub use access_policy::{AccessPolicy, AccessPolicySpec, TargetRef};
+pub use cluster_access_policy::{
+    ClusterAccessPolicy, ClusterAccessPolicySpec, DEFAULT_PRIORITY, Subject, Tier,
+};
+pub use mesh_config::{
+    Access, AccessLogDefaults, AccessLogFormat, AccessLogLevel, Defaults, EgressDefaults, Encryption,
+    Enrolment, MeshConfig, MeshConfigSpec, MtlsFloor, NamespaceDefaults, Telemetry, UnknownPods,
+};
+pub use port::{PortRef, PortRule, Protocol};
+pub use rule::{Action, Destination, EgressRule, IngressRule, Mode, Mtls, ServiceRef, Source};
+pub use selector::{LabelSelector, Operator, Requirement};
+
+/// The custom resource definitions of every kind, ready to be written out as YAML.
+#[must_use]
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![AccessPolicy::crd(), ClusterAccessPolicy::crd(), MeshConfig::crd()]
+}
+
+/// The schema of a field whose inside is not described yet, because what it asks for is not
+/// built: anything goes, and the controller refuses it by name.
+fn not_built(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! `MeshConfig`: the settings of the whole mesh. There is one, named `default`.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{LabelSelector, not_built};
+
+/// What the `MeshConfig` says; everything has a default.
+#[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(group = "mesh.internal", version = "v1alpha1", kind = "MeshConfig", category = "meshinternal")]
+#[kube(validation = Rule::new("self.metadata.name == 'default'").message("the only MeshConfig is named default"))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MeshConfigSpec {
+    /// SPIFFE trust domain, `cluster.local` where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_domain: Option<String>,
+    /// What holds where no policy decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<Defaults>,
+    /// Defaults of single namespaces. Of several that name one namespace the strictest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Vec<NamespaceDefaults>>,
+    /// Which pods are in the mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Enrolment>,
+    /// Not built yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "not_built")]
+    pub ca: Option<Value>,
+    /// Not built yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "not_built")]
+    pub tunnel: Option<Value>,
+    /// What is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
+}
+
+/// What holds for pods where no policy decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Defaults {
+    /// Connections that arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// Connections that leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressDefaults>,
+    /// The floor for connections that arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtls: Option<MtlsFloor>,
+    /// Whether kernel-proven connections within a node are encrypted too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+}
+
+/// [`Defaults`] of the namespaces that `names` lists; what it leaves out stays as in `defaults`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NamespaceDefaults {
+    /// The namespaces; at least one.
+    #[schemars(length(min = 1))]
+    pub names: Vec<String>,
+    /// As in [`Defaults::access`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// As in [`Defaults::egress`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressDefaults>,
+    /// As in [`Defaults::mtls`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtls: Option<MtlsFloor>,
+    /// As in [`Defaults::encryption`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+}
+
+/// The default for connections that leave.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EgressDefaults {
+    /// Allow where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// Whether pods under an egress policy may always ask the cluster's DNS; true where it is
+    /// left out.
+    #[serde(default, rename = "allowDNS", skip_serializing_if = "Option::is_none")]
+    pub allow_dns: Option<bool>,
+}
+
+/// A default verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Access {
+    /// What nothing decides is allowed.
+    Allow,
+    /// What nothing decides is refused.
+    Deny,
+}
+
+/// The least that mutual TLS must give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum MtlsFloor {
+    /// Unproven sources are admitted where a rule or default allows them.
+    Preferred,
+    /// Unproven TCP is refused whatever the rules say.
+    Required,
+}
+
+/// Whether kernel-proven connections within a node are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Encryption {
+    /// They are not: the bytes never leave the node's memory.
+    Auto,
+    /// They take the tunnel as well.
+    Always,
+}
+
+/// Which pods are in the mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Enrolment {
+    /// What a pod gets that discovery does not know yet; Open where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<UnknownPods>,
+    /// Labels of a pod or its namespace that enrol it where neither has `mesh.internal/mode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// What a pod gets that discovery does not know yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum UnknownPods {
+    /// It is left alone, and counted.
+    Open,
+    /// It has no network until it is known.
+    Closed,
+}
+
+/// What is recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Telemetry {
+    /// The log of connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLogDefaults>,
+}
+
+/// How and what the access log records.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AccessLogDefaults {
+    /// JSON where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<AccessLogFormat>,
+    /// Denied where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<AccessLogLevel>,
+}
+
+/// How a record is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum AccessLogFormat {
+    /// One JSON object a line.
+    #[serde(rename = "JSON")]
+    Json,
+    /// One line for people.
+    Text,
+}
+
+/// Which connections are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum AccessLogLevel {
+    /// Those that were refused.
+    Denied,
+    /// All.
+    All,
+    /// None.
+    Off,
+}
