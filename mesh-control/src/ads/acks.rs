@@ -1,0 +1,119 @@
+//! What nodes acknowledged and refused: what `Programmed` is made of.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use super::subscription::Event;
+use crate::build::{ResourceKey, ResourceKind};
+
+/// The answers of every connected node.
+#[derive(Debug)]
+pub struct Acks {
+    nodes: Mutex<BTreeMap<Arc<str>, NodeAcks>>,
+    changes: watch::Sender<u64>,
+}
+
+/// The answers of one node, for as long as it is connected.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeAcks {
+    /// The stream that they came on.
+    stream: u64,
+    /// The versions that it holds of what policies and settings are made into.
+    pub held: BTreeMap<ResourceKey, String>,
+    /// What it refused.
+    pub refused: BTreeMap<ResourceKey, Refusal>,
+}
+
+/// A refused resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The version that was refused.
+    pub version: String,
+    /// What the agent says is wrong with it.
+    pub error: String,
+}
+
+impl Default for Acks {
+    fn default() -> Self {
+        Self { nodes: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+}
+
+impl Acks {
+    /// Counts whatever changes here, to be waited on.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The answers of every connected node.
+    pub fn snapshot(&self) -> BTreeMap<Arc<str>, NodeAcks> {
+        self.lock().clone()
+    }
+
+    /// A node's stream begins. An older one of the same node no longer counts.
+    pub(super) fn connected(&self, node: &Arc<str>, stream: u64) {
+        self.lock().insert(node.clone(), NodeAcks { stream, ..NodeAcks::default() });
+        self.notify();
+    }
+
+    /// A stream ends.
+    pub(super) fn disconnected(&self, node: &Arc<str>, stream: u64) {
+        let mut nodes = self.lock();
+        if nodes.get(node).is_some_and(|acks| acks.stream == stream) {
+            nodes.remove(node);
+        }
+        drop(nodes);
+        self.notify();
+    }
+
+    /// Whether a stream is still its node's newest.
+    pub(super) fn is_current(&self, node: &Arc<str>, stream: u64) -> bool {
+        self.lock().get(node).is_some_and(|acks| acks.stream == stream)
+    }
+
+    /// What a stream's agent answered.
+    pub(super) fn record(&self, node: &Arc<str>, stream: u64, events: Vec<Event>) {
+        let mut nodes = self.lock();
+        let Some(acks) = nodes.get_mut(node).filter(|acks| acks.stream == stream) else { return };
+        let mut changed = false;
+        for event in events {
+            match event {
+                Event::Acked(resources) => {
+                    for (key, version) in resources {
+                        changed |= acks.refused.remove(&key).is_some();
+                        if !matches!(key.kind, ResourceKind::NodeConfig | ResourceKind::PodPolicy) {
+                            continue;
+                        }
+                        changed |= match version {
+                            Some(version) => acks.held.insert(key, version.clone()) != Some(version),
+                            None => acks.held.remove(&key).is_some(),
+                        };
+                    }
+                }
+                Event::Nacked(key, version, error) => {
+                    tracing::warn!(node = %node, kind = key.kind.name(), name = %key.name, %error, "resource refused");
+                    acks.held.remove(&key);
+                    acks.refused.insert(key, Refusal { version, error });
+                    changed = true;
+                }
+            }
+        }
+        drop(nodes);
+        if changed {
+            self.notify();
+        }
+    }
+
+    fn notify(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, NodeAcks>> {
+        // Entries are written whole, so what a panic left behind is still true.
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

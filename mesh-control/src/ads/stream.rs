@@ -1,0 +1,170 @@
+//! One agent's stream: requests in, responses out.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mesh_api::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::Status;
+
+use super::{
+    acks::Acks,
+    store::{Dirty, Store},
+    subscription::Subscription,
+};
+use crate::build::ResourceKind;
+
+/// Responses that wait for the network, at most: one of each type.
+pub(super) const QUEUE: usize = ResourceKind::ALL.len();
+
+/// The longest name a node can have.
+const NODE_NAME_LIMIT: usize = 253;
+
+/// Serves a stream to its end. The first request must name the node.
+pub(super) async fn serve(
+    store: Arc<Store>,
+    acks: Arc<Acks>,
+    id: u64,
+    mut requests: impl Stream<Item = Result<DeltaDiscoveryRequest, Status>> + Unpin,
+    responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+) {
+    let first = match requests.next().await {
+        Some(Ok(first)) => first,
+        Some(Err(_)) | None => return,
+    };
+    let named = first.node.as_ref().map(|node| node.id.as_str()).unwrap_or_default();
+    if named.is_empty() || named.len() > NODE_NAME_LIMIT {
+        let status = Status::invalid_argument("the first request must carry node.id, the node's name");
+        // A peer that is gone needs no answer.
+        let _ = responses.send(Err(status)).await;
+        return;
+    }
+    let node: Arc<str> = named.into();
+    tracing::info!(node = %node, stream = id, "agent connected");
+    acks.connected(&node, id);
+    let mut session = Session {
+        store,
+        acks: acks.clone(),
+        id,
+        node: node.clone(),
+        subscriptions: BTreeMap::new(),
+        seen: 0,
+    };
+    if let Err(status) = session.run(first, requests, &responses).await {
+        tracing::warn!(node = %node, stream = id, %status, "stream ended");
+        let _ = responses.send(Err(status)).await;
+    }
+    acks.disconnected(&node, id);
+    tracing::info!(node = %node, stream = id, "agent disconnected");
+}
+
+struct Session {
+    store: Arc<Store>,
+    acks: Arc<Acks>,
+    id: u64,
+    node: Arc<str>,
+    subscriptions: BTreeMap<ResourceKind, Subscription>,
+    /// The change up to which the subscriptions know what is dirty.
+    seen: u64,
+}
+
+impl Session {
+    async fn run(
+        &mut self,
+        first: DeltaDiscoveryRequest,
+        mut requests: impl Stream<Item = Result<DeltaDiscoveryRequest, Status>> + Unpin,
+        responses: &mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+    ) -> Result<(), Status> {
+        let mut sequence = self.store.sequence();
+        let mut answers = self.acks.changes();
+        // Nothing is said before the first build: an empty store is not an empty mesh.
+        let built = sequence.wait_for(|sequence| *sequence > 0).await.is_ok();
+        if !built {
+            return Ok(());
+        }
+        self.on_request(&first)?;
+        loop {
+            self.catch_up();
+            for response in self.next_responses() {
+                if responses.send(Ok(response)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            tokio::select! {
+                request = requests.next() => match request {
+                    Some(Ok(request)) => self.on_request(&request)?,
+                    Some(Err(_)) | None => return Ok(()),
+                },
+                changed = sequence.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+                changed = answers.changed() => {
+                    if changed.is_ok() && !self.acks.is_current(&self.node, self.id) {
+                        return Err(Status::aborted("a newer stream of this node has taken over"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
+        let kind = ResourceKind::of_type_url(&request.type_url).ok_or_else(|| {
+            let known: Vec<_> = ResourceKind::ALL.into_iter().map(ResourceKind::type_url).collect();
+            Status::invalid_argument(format!(
+                "type_url `{}` is not one of {}",
+                request.type_url,
+                known.join(", ")
+            ))
+        })?;
+        let view = self.store.view(&self.node);
+        let invalid = |error: super::subscription::ProtocolError| Status::invalid_argument(error.to_string());
+        let events = match self.subscriptions.get_mut(&kind) {
+            Some(subscription) => subscription.on_request(request, &view).map_err(invalid)?,
+            None => {
+                let subscription = Subscription::new(kind, request, &view).map_err(invalid)?;
+                let resumed = subscription.resumed();
+                self.subscriptions.insert(kind, subscription);
+                vec![resumed]
+            }
+        };
+        drop(view);
+        self.acks.record(&self.node, self.id, events);
+        Ok(())
+    }
+
+    /// Tells the subscriptions what changed since they last knew.
+    fn catch_up(&mut self) {
+        let view = self.store.view(&self.node);
+        if view.sequence() == self.seen {
+            return;
+        }
+        match view.dirty_since(self.seen) {
+            Dirty::Keys(keys) => {
+                self.subscriptions.values_mut().for_each(|subscription| subscription.mark(&keys))
+            }
+            Dirty::All => {
+                self.subscriptions.values_mut().for_each(|subscription| subscription.mark_all(&view))
+            }
+        }
+        self.seen = view.sequence();
+    }
+
+    /// In the order of the kinds. A pod is held back until its policy, which has the same name, is
+    /// on its way: an agent that knows a pod and not its policy refuses it everything.
+    fn next_responses(&mut self) -> Vec<DeltaDiscoveryResponse> {
+        let view = self.store.view(&self.node);
+        let mut responses = Vec::new();
+        for kind in ResourceKind::ALL {
+            let Some(mut subscription) = self.subscriptions.remove(&kind) else { continue };
+            let first = match kind {
+                ResourceKind::Workload => self.subscriptions.get(&ResourceKind::PodPolicy),
+                ResourceKind::NodeConfig | ResourceKind::Service | ResourceKind::PodPolicy => None,
+            };
+            responses.extend(subscription.next_response(&view, first));
+            self.subscriptions.insert(kind, subscription);
+        }
+        responses
+    }
+}

@@ -1,0 +1,93 @@
+//! A Service as one node sees it.
+
+use mesh_api::{
+    crd::Protocol,
+    resources::{self, Endpoint, Service, ServicePort},
+};
+
+use super::{
+    backends::Backend,
+    node::Nodes,
+    resource::octets,
+    service::ServiceView,
+    topology::{for_cluster, for_node},
+};
+
+/// What a node is sent of a Service: its own resource, and a second one under the name
+/// `<namespace>/<name>/external` where connections from outside addresses are not narrowed to the
+/// node as those to the cluster's are.
+pub(super) struct Narrowed {
+    pub(super) service: Option<Service>,
+    pub(super) external: Option<Service>,
+}
+
+/// Narrows a Service for clients on a node. The empty node sees it without hints and has nothing
+/// of its own.
+pub(super) fn narrow(view: &ServiceView, node: &str, nodes: &Nodes) -> Narrowed {
+    if view.skipped {
+        return Narrowed { service: None, external: None };
+    }
+    // A node port that stays on its node is reached at that node only.
+    let own = |name: &str| !view.external_local || name == node;
+    let has_node_port = view.ports.iter().any(|port| port.node_port != 0);
+    let node_addresses: Vec<Vec<u8>> = if has_node_port {
+        let addresses = nodes.iter().filter(|(name, _)| own(name)).flat_map(|(_, node)| &node.addresses);
+        addresses.copied().filter(|address| view.has_family_of(*address)).map(octets).collect()
+    } else {
+        Vec::new()
+    };
+    let cluster = view.cluster_addresses.iter().copied().map(octets);
+    let external: Vec<_> = view.external_addresses.iter().copied().map(octets).collect();
+    let zone = nodes.zone(node);
+    // Kubernetes narrows `internalTrafficPolicy: Local` for the cluster's own addresses only;
+    // a pod that dials an outside address takes the whole cluster's backends.
+    if view.internal_local {
+        let apart = !external.is_empty() || !node_addresses.is_empty();
+        let service =
+            assemble(view, cluster.collect(), Vec::new(), false, |backends| for_node(backends, node));
+        let external = apart.then(|| {
+            assemble(view, external, node_addresses, true, |backends| for_cluster(backends, node, zone))
+        });
+        return Narrowed { service: Some(service), external };
+    }
+    let addresses = cluster.chain(external).collect();
+    let service =
+        assemble(view, addresses, node_addresses, true, |backends| for_cluster(backends, node, zone));
+    Narrowed { service: Some(service), external: None }
+}
+
+fn assemble<'a>(
+    view: &'a ServiceView,
+    addresses: Vec<Vec<u8>>,
+    node_addresses: Vec<Vec<u8>>,
+    with_node_ports: bool,
+    choose: impl Fn(&'a [Backend]) -> Vec<&'a Backend>,
+) -> Service {
+    let ports = view.ports.iter().map(|port| ServicePort {
+        name: port.name.clone(),
+        protocol: protocol(port.protocol).into(),
+        port: port.port.into(),
+        node_port: if with_node_ports { port.node_port.into() } else { 0 },
+        endpoints: choose(&port.backends).into_iter().map(endpoint).collect(),
+    });
+    Service {
+        namespace: view.name.namespace.clone(),
+        name: view.name.name.clone(),
+        addresses,
+        node_addresses,
+        ports: ports.collect(),
+        client_ip_affinity_seconds: view.affinity_seconds,
+    }
+}
+
+fn endpoint(backend: &Backend) -> Endpoint {
+    Endpoint { address: octets(backend.address), port: backend.port.into(), weight: 1 }
+}
+
+/// The protocol as resources write it.
+pub(super) fn protocol(protocol: Protocol) -> resources::Protocol {
+    match protocol {
+        Protocol::Tcp => resources::Protocol::Tcp,
+        Protocol::Udp => resources::Protocol::Udp,
+    }
+}

@@ -1,0 +1,205 @@
+//! Services as nodes see them (SEMANTICS 6).
+
+use super::{Mesh, endpoints, pod};
+
+const NODES: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {topology.kubernetes.io/zone: z1}}
+status: {addresses: [{type: InternalIP, address: 192.168.0.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2, labels: {topology.kubernetes.io/zone: z2}}
+status: {addresses: [{type: InternalIP, address: 192.168.0.2}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n3, labels: {topology.kubernetes.io/zone: z3}}
+";
+
+fn service(spec: &str) -> String {
+    format!(
+        "---
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: shop}}
+spec:
+  clusterIP: 10.96.0.1
+  selector: {{app: web}}
+  ports: [{{name: http, port: 80, targetPort: http, nodePort: 30080}}]
+{spec}
+"
+    )
+}
+
+fn mesh(spec: &str) -> Mesh {
+    let pods = pod("a", "n1", "10.0.0.1", "app: web") + &pod("b", "n2", "10.0.0.2", "app: web");
+    Mesh::of(&(NODES.to_owned() + &service(spec) + &pods))
+}
+
+fn seen(mesh: &Mesh, node: &str) -> Vec<String> {
+    endpoints(&mesh.service(node, "shop/web").unwrap().ports[0].endpoints)
+}
+
+#[test]
+fn every_node_sees_every_ready_endpoint() {
+    let mesh = mesh("");
+    assert_eq!(seen(&mesh, "n1"), ["10.0.0.1:8080", "10.0.0.2:8080"]);
+    assert!(
+        !mesh.own.keys().any(|(_, key)| key.kind == super::ResourceKind::Service),
+        "one copy for all nodes"
+    );
+    let service = mesh.service("n1", "shop/web").unwrap();
+    assert_eq!(service.addresses, [[10, 96, 0, 1]]);
+    assert_eq!(service.node_addresses, [[192, 168, 0, 1], [192, 168, 0, 2]]);
+    assert_eq!((service.ports[0].port, service.ports[0].node_port), (80, 30080));
+}
+
+#[test]
+fn without_a_ready_one_those_that_shut_down_are_used() {
+    let status = |name: &str, phase: &str, ready: &str, ending: &str| {
+        format!(
+            "---
+apiVersion: v1
+kind: Pod
+metadata: {{name: p{name}, namespace: shop, uid: u{name}, labels: {{app: web}}{ending}}}
+spec: {{nodeName: n1, containers: [{{name: main, ports: [{{name: http, containerPort: 8080}}]}}]}}
+status: {{phase: {phase}, podIP: 10.0.0.{name}, conditions: [{{type: Ready, status: '{ready}'}}]}}
+"
+        )
+    };
+    let ending = ", deletionTimestamp: '2026-01-01T00:00:00Z'";
+    let of = |pods: &[String]| seen(&Mesh::of(&(service("") + &pods.concat())), "n1");
+    let ready = status("1", "Running", "True", "");
+    let draining = status("2", "Running", "True", ending);
+    let unready = status("3", "Running", "False", "");
+    let ended = status("4", "Failed", "True", "");
+    assert_eq!(of(&[ready, draining.clone(), unready.clone(), ended.clone()]), ["10.0.0.1:8080"]);
+    assert_eq!(of(&[draining, unready.clone(), ended.clone()]), ["10.0.0.2:8080"]);
+    assert!(of(&[unready.clone(), ended.clone()]).is_empty());
+    let published = Mesh::of(&(service("  publishNotReadyAddresses: true") + &unready + &ended));
+    assert_eq!(seen(&published, "n1"), ["10.0.0.3:8080"]);
+}
+
+#[test]
+fn traffic_distribution_keeps_to_the_zone_and_the_node() {
+    for field in ["PreferClose", "PreferSameZone", "PreferSameNode"] {
+        let mesh = mesh(&format!("  trafficDistribution: {field}"));
+        assert_eq!(seen(&mesh, "n1"), ["10.0.0.1:8080"], "{field}");
+        assert_eq!(seen(&mesh, "n2"), ["10.0.0.2:8080"], "{field}");
+        // A zone without an endpoint of its own uses all.
+        assert_eq!(seen(&mesh, "n3"), ["10.0.0.1:8080", "10.0.0.2:8080"], "{field}");
+    }
+}
+
+#[test]
+fn internal_traffic_policy_local_keeps_the_clusters_address_to_the_node() {
+    let mesh = mesh("  internalTrafficPolicy: Local\n  externalIPs: [203.0.113.1]");
+    assert_eq!(seen(&mesh, "n1"), ["10.0.0.1:8080"]);
+    assert!(seen(&mesh, "n3").is_empty());
+    let outside = mesh.service("n3", "shop/web/external").unwrap();
+    assert_eq!(outside.addresses, [[203, 0, 113, 1]]);
+    assert_eq!(endpoints(&outside.ports[0].endpoints).len(), 2);
+}
+
+#[test]
+fn a_node_port_of_external_policy_local_is_the_nodes_own() {
+    let mesh = mesh("  externalTrafficPolicy: Local\n  type: NodePort");
+    assert_eq!(mesh.service("n1", "shop/web").unwrap().node_addresses, [[192, 168, 0, 1]]);
+    assert_eq!(mesh.service("n2", "shop/web").unwrap().node_addresses, [[192, 168, 0, 2]]);
+}
+
+#[test]
+fn proportional_hints_cover_every_zone() {
+    let pods: String = (1..=6)
+        .map(|index| {
+            pod(
+                &format!("p{index}"),
+                if index < 5 { "n1" } else { "n2" },
+                &format!("10.0.0.{index}"),
+                "app: web",
+            )
+        })
+        .collect();
+    let annotated = service("").replace(
+        "namespace: shop}",
+        "namespace: shop, annotations: {service.kubernetes.io/topology-mode: Auto}}",
+    );
+    let mesh = Mesh::of(&(NODES.to_owned() + &annotated + &pods));
+    let counts = ["n1", "n2", "n3"].map(|node| seen(&mesh, node).len());
+    assert_eq!(counts, [2, 2, 2]);
+}
+
+#[test]
+fn hand_written_slices_serve_services_without_a_selector() {
+    let mesh = Mesh::of(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: 10.96.0.2, ports: [{name: sql, port: 5432}], sessionAffinity: ClientIP}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+ports: [{name: sql, port: 15432}]
+endpoints:
+- {addresses: [192.0.2.1]}
+- {addresses: [192.0.2.2], conditions: {ready: false}}
+- {addresses: [192.0.2.3], conditions: {ready: false, serving: true, terminating: true}}
+",
+    );
+    let service = mesh.service("n1", "shop/db").unwrap();
+    assert_eq!(endpoints(&service.ports[0].endpoints), ["192.0.2.1:15432"]);
+    assert_eq!(service.client_ip_affinity_seconds, 10_800);
+}
+
+#[test]
+fn both_families_headless_and_skipped_services() {
+    let pod = "---
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: shop, uid: u, labels: {app: web}}
+spec: {nodeName: n1, containers: [{name: main}]}
+status: {podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}], conditions: [{type: Ready, status: 'True'}]}
+";
+    let of = |fields: &str, labels: &str| {
+        Mesh::of(&format!(
+            "apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: shop, labels: {{{labels}}}}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80}}], {fields}}}
+{pod}"
+        ))
+    };
+    let dual = of("clusterIPs: [10.96.0.1, 'fd96::1']", "");
+    assert_eq!(seen(&dual, "n1"), ["10.0.0.1:80", "[fd00::1]:80"]);
+    assert_eq!(dual.service("n1", "shop/web").unwrap().addresses.len(), 2);
+    assert_eq!(seen(&of("clusterIP: 10.96.0.1", ""), "n1"), ["10.0.0.1:80"]);
+    let headless = of("clusterIP: None", "");
+    assert!(headless.service("n1", "shop/web").unwrap().addresses.is_empty());
+    assert_eq!(seen(&headless, "n1").len(), 2);
+    assert!(
+        of("clusterIP: 10.96.0.1", "service.kubernetes.io/service-proxy-name: other")
+            .service("n1", "shop/web")
+            .is_none()
+    );
+    assert!(of("type: ExternalName, externalName: example.com", "").service("n1", "shop/web").is_none());
+}
+
+#[test]
+fn load_balancer_addresses_count_in_vip_mode_only() {
+    let mesh = Mesh::of(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {type: LoadBalancer, clusterIP: 10.96.0.1, ports: [{port: 80}]}
+status: {loadBalancer: {ingress: [{ip: 203.0.113.1}, {ip: 203.0.113.2, ipMode: Proxy}, {ip: 203.0.113.3, ipMode: VIP}]}}
+",
+    );
+    let service = mesh.service("n1", "shop/web").unwrap();
+    assert_eq!(service.addresses, [[10, 96, 0, 1], [203, 0, 113, 1], [203, 0, 113, 3]]);
+}

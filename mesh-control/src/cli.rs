@@ -1,0 +1,158 @@
+//! The command line: what is enforced where, and why a connection is or is not allowed.
+//!
+//! In a run directory the controller and every node have a socket that only its owner may open;
+//! `run_dir` finds them, `client` asks them. Each command is a question and a view of the answer,
+//! which `output` prints as a table, JSON or YAML.
+
+mod can;
+mod check;
+mod client;
+mod dump;
+mod endpoint;
+mod output;
+mod run_dir;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use client::ClientError;
+use endpoint::EndpointError;
+use output::Format;
+use run_dir::{RunDir, RunDirError};
+
+/// Shows what the mesh enforces and decides.
+#[derive(Debug, Parser)]
+#[command(
+    name = "meshctl",
+    version,
+    after_help = "Exit codes: 0 yes (allowed, everything in order, nothing missing); \
+                  1 no (denied, a node is not ready, a kernel feature is missing); \
+                  2 the question could not be answered."
+)]
+pub struct Arguments {
+    /// The run directory; without it the only testbed that is up.
+    #[arg(long, env = "MESH_RUN_DIR", global = true)]
+    run_dir: Option<PathBuf>,
+    /// Ask only this node.
+    #[arg(long, global = true)]
+    node: Option<String>,
+    /// How to print the answer.
+    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// How the controller and the nodes are, and what needs attention. Exit code 1 when the
+    /// controller does not answer or a node is not ready.
+    Status,
+    /// Whether a connection would be allowed, by which rule, from what the data path has loaded.
+    /// Exit code 0 allowed, 1 denied.
+    Can(CanArguments),
+    /// What a node's agent holds.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Which kernel features the data path needs and has. Exit code 1 when one is missing.
+    Check,
+}
+
+#[derive(Debug, Args)]
+struct CanArguments {
+    /// Who connects: <namespace>/<pod>, or an address.
+    source: String,
+    /// What is dialled: <namespace>/<pod>:<port>, svc/<namespace>/<name>[:<port>],
+    /// <namespace>/<service>[:<port>], or <address>:<port>.
+    destination: String,
+    /// By UDP instead of TCP.
+    #[arg(long)]
+    udp: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Everything that is loaded: programs, links, maps, pods, policy sets, Services, flows.
+    Dump {
+        /// The node; without it every node.
+        name: Option<String>,
+        /// The most flows to list.
+        #[arg(long, default_value_t = 100)]
+        flows: u32,
+    },
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// No run directory.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// A socket did not answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What was asked about cannot be read or found.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The answer cannot be printed.
+    #[error("printing the answer: {0}")]
+    Output(#[from] std::io::Error),
+    /// No runtime.
+    #[error("starting: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// What the exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// 0.
+    Yes,
+    /// 1.
+    No,
+}
+
+/// Runs a command and gives its exit code.
+#[must_use]
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match answer(arguments) {
+        Ok(Outcome::Yes) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("meshctl: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn answer(arguments: &Arguments) -> Result<Outcome, CliError> {
+    let run_dir = RunDir::find(arguments.run_dir.as_deref())?;
+    let nodes = run_dir.nodes(arguments.node.as_deref())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
+    let (view, outcome) = runtime.block_on(async {
+        match &arguments.command {
+            Command::Status => Ok(status::status(&run_dir, &nodes).await),
+            Command::Can(can) => {
+                // All nodes are asked where pods are; `--node` names who is asked for the verdict.
+                let everyone = run_dir.nodes(None)?;
+                can::can(&everyone, arguments.node.as_deref(), can).await
+            }
+            Command::Node(NodeCommand::Dump { name, flows }) => {
+                let only = match name {
+                    Some(name) => run_dir.nodes(Some(name))?,
+                    None => nodes,
+                };
+                dump::dump(&only, *flows).await
+            }
+            Command::Check => check::check(&nodes).await,
+        }
+    })?;
+    view.print(arguments.output, &mut std::io::stdout().lock())?;
+    Ok(outcome)
+}

@@ -1,0 +1,118 @@
+//! The controller.
+//!
+//! One thread follows the source and builds; the runtime serves agents, the admin socket and the
+//! status files.
+
+use std::{io::IsTerminal as _, path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use clap::Parser;
+use mesh_control::{
+    admin,
+    ads::{Ads, listen},
+    pipeline::Shared,
+    source::{Directory, Watch},
+    status,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::UnixListenerStream;
+use tracing_subscriber::EnvFilter;
+
+/// The controller of the mesh: reads the objects, sends every node's agent what it needs.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where objects come from: dir:PATH, a directory of Kubernetes YAML that is watched.
+    #[arg(long, value_parser = source)]
+    source: PathBuf,
+    /// The run directory: sockets, status, and what the kubelet part reports.
+    #[arg(long)]
+    run_dir: PathBuf,
+    /// Where agents connect: unix:PATH. Default: unix:<run dir>/ads.sock.
+    #[arg(long, value_parser = unix)]
+    listen: Option<PathBuf>,
+    /// The user that agents run as; the agents' socket is given to it.
+    #[arg(long)]
+    agent_uid: Option<u32>,
+}
+
+fn source(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("dir:").filter(|path| !path.is_empty());
+    path.map(PathBuf::from).ok_or_else(|| "write dir:PATH, the directory to watch".to_owned())
+}
+
+fn unix(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("unix:").filter(|path| !path.is_empty());
+    path.map(PathBuf::from).ok_or_else(|| "write unix:PATH, the socket to listen on".to_owned())
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    anyhow::ensure!(
+        arguments.source.is_dir(),
+        "--source dir:{} is not a directory; create it or correct the path",
+        arguments.source.display()
+    );
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(run(arguments))
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let run_dir = arguments.run_dir;
+    let ads_socket = arguments.listen.unwrap_or_else(|| run_dir.join("ads.sock"));
+    let admin_socket = run_dir.join("control.sock");
+    let shared = Arc::new(Shared::default());
+
+    let agents = listen(&ads_socket, arguments.agent_uid)?;
+    let admin = listen(&admin_socket, None)?;
+    let directory = Directory::new(arguments.source, run_dir.join("kubelet"));
+    let builder = shared.clone();
+    // Dropped when the thread ends, which it does only by a panic.
+    let (running, ended) = tokio::sync::oneshot::channel::<()>();
+    std::thread::Builder::new()
+        .name("build".to_owned())
+        .spawn(move || {
+            let _running = running;
+            builder.run(Watch::new(directory));
+        })
+        .context("cannot start the build thread")?;
+    tokio::spawn(status::write_files(
+        run_dir.join("status"),
+        shared.conditions(),
+        shared.store.clone(),
+        shared.acks.clone(),
+    ));
+    tokio::spawn(admin::serve(admin, shared.clone()));
+    let ads = Ads::new(shared.store.clone(), shared.acks.clone());
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let stopped = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tracing::info!(socket = %ads_socket.display(), "serving agents");
+    let serving = tonic::transport::Server::builder()
+        .add_service(ads.service())
+        .serve_with_incoming(UnixListenerStream::new(agents));
+    // Streams are cut on a signal: agents keep what they have and resume with the next controller.
+    tokio::select! {
+        served = serving => served.context("the agents' socket failed")?,
+        () = stopped => tracing::info!("stopping"),
+        _ = ended => anyhow::bail!("the build thread ended, see the message before; restart the controller"),
+    }
+    for socket in [&ads_socket, &admin_socket] {
+        let _ = std::fs::remove_file(socket);
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! The objects that the model is built from, as a source hands them over.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Pod, Service, ServiceAccount},
+    discovery::v1::EndpointSlice,
+    node::v1::RuntimeClass,
+};
+use mesh_api::condition::Condition;
+use serde_json::Value;
+
+/// The name of an object among those of its kind. The namespace is empty for cluster scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// The namespace, or empty.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectName {
+    /// The name of a namespaced object.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The name of an object of cluster scope.
+    pub fn cluster(name: impl Into<String>) -> Self {
+        Self::new("", name)
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// What a status is about: an object, or (kind `File`) a file of the source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// The `apiVersion`; empty for a file.
+    pub api_version: String,
+    /// The kind.
+    pub kind: String,
+    /// The name.
+    pub name: ObjectName,
+}
+
+impl ObjectRef {
+    /// One of the mesh's own kinds.
+    #[must_use]
+    pub fn mesh(kind: &str, name: ObjectName) -> Self {
+        Self { api_version: mesh_api::labels::API_VERSION.to_owned(), kind: kind.to_owned(), name }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// Conditions by what they are about.
+pub type Conditions = BTreeMap<ObjectRef, Vec<Condition>>;
+
+/// An object of one of the mesh's own kinds, its spec still unread: reading it is part of the
+/// build, because what an invalid part means (fail closed) is decided there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Custom {
+    /// Its name.
+    pub name: ObjectName,
+    /// `metadata.generation`, or the source's own count of changes of the spec.
+    pub generation: i64,
+    /// The spec as it was written; null where there is none.
+    pub spec: Value,
+    /// Top-level fields that no object has, such as a misspelt `spec`.
+    pub unknown_fields: Vec<String>,
+}
+
+/// Every object that the build reads. Values are shared, so that a changed set costs little and
+/// unchanged objects are recognised by pointer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Objects {
+    /// Namespaces.
+    pub namespaces: BTreeMap<ObjectName, Arc<Namespace>>,
+    /// Service accounts.
+    pub service_accounts: BTreeMap<ObjectName, Arc<ServiceAccount>>,
+    /// Nodes.
+    pub nodes: BTreeMap<ObjectName, Arc<Node>>,
+    /// Runtime classes.
+    pub runtime_classes: BTreeMap<ObjectName, Arc<RuntimeClass>>,
+    /// Pods.
+    pub pods: BTreeMap<ObjectName, Arc<Pod>>,
+    /// Services.
+    pub services: BTreeMap<ObjectName, Arc<Service>>,
+    /// Endpoint slices.
+    pub endpoint_slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    /// Mesh configurations; only the one named `default` counts.
+    pub mesh_configs: BTreeMap<ObjectName, Arc<Custom>>,
+    /// Access policies.
+    pub access_policies: BTreeMap<ObjectName, Arc<Custom>>,
+    /// Cluster access policies.
+    pub cluster_access_policies: BTreeMap<ObjectName, Arc<Custom>>,
+}

@@ -1,0 +1,56 @@
+//! What became of every object: conditions, with the nodes' answers, as files and for the admin
+//! socket.
+
+mod files;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+pub use report::report;
+
+use crate::{
+    ads::{Acks, Store},
+    objects::Conditions,
+};
+use files::Files;
+
+/// Answers that come this close together are written down once.
+const GATHER: Duration = Duration::from_millis(50);
+/// What could not be written is tried again after this.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Writes the status files of `directory`, and again whenever something changed. Returns when
+/// the conditions' sender is gone.
+pub async fn write_files(
+    directory: PathBuf,
+    mut conditions: watch::Receiver<Arc<Conditions>>,
+    store: Arc<Store>,
+    acks: Arc<Acks>,
+) {
+    let mut files = Files::new(directory);
+    let mut answers = acks.changes();
+    let mut sequence = store.sequence();
+    // Files of before stay until it is known what is true now.
+    if sequence.wait_for(|sequence| *sequence > 0).await.is_err() {
+        return;
+    }
+    loop {
+        let current = conditions.borrow_and_update().clone();
+        answers.borrow_and_update();
+        let reported = report(&current, &store, &acks);
+        let failed = files.write(&reported);
+        if let Err(error) = &failed {
+            tracing::error!(%error, "status is not written");
+        }
+        tokio::select! {
+            changed = conditions.changed() => if changed.is_err() { return },
+            changed = answers.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(RETRY), if failed.is_err() => {}
+        }
+        tokio::time::sleep(GATHER).await;
+    }
+}
