@@ -1,0 +1,106 @@
+//! One request to one socket: HTTP/1.1 with JSON.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+/// How long an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// The longest answer, bytes.
+const ANSWER_BYTES: usize = 256 << 20;
+
+/// Why a socket gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// Nobody listens.
+    #[error("{who} does not answer at {}: {source}; is it running? its log is in the run directory's logs/", .socket.display())]
+    Connect { who: String, socket: PathBuf, source: io::Error },
+    /// It did not answer in time.
+    #[error("{who} did not answer within {} seconds; it may be stopped or overloaded", ANSWER_WITHIN.as_secs())]
+    TimedOut { who: String },
+    /// The exchange failed.
+    #[error("{who} broke off: {why}")]
+    Broken { who: String, why: String },
+    /// It refused.
+    #[error("{who}: {message}")]
+    Refused { who: String, status: StatusCode, message: String },
+    /// The answer is not what was asked for.
+    #[error("{who} answers in another form ({source}); are meshctl and the mesh of one version?")]
+    Form { who: String, source: serde_json::Error },
+}
+
+impl ClientError {
+    /// Whether the other side does not know what was asked about.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, .. })
+    }
+}
+
+/// Gets `path` from the socket of `who`.
+///
+/// # Errors
+/// When nobody answers, or refuses, or answers something else.
+pub(super) async fn get<T: DeserializeOwned>(who: &str, socket: &Path, path: &str) -> Result<T, ClientError> {
+    let exchange = tokio::time::timeout(ANSWER_WITHIN, exchange(who, socket, path));
+    let (status, body) = exchange.await.map_err(|_| ClientError::TimedOut { who: who.to_owned() })??;
+    if !status.is_success() {
+        #[derive(Deserialize)]
+        struct Refusal {
+            error: String,
+        }
+        let message = serde_json::from_slice::<Refusal>(&body)
+            .map_or_else(|_| format!("{status} to {path}"), |refusal| refusal.error);
+        return Err(ClientError::Refused { who: who.to_owned(), status, message });
+    }
+    serde_json::from_slice(&body).map_err(|source| ClientError::Form { who: who.to_owned(), source })
+}
+
+async fn exchange(who: &str, socket: &Path, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    let broken = |why: String| ClientError::Broken { who: who.to_owned(), why };
+    let stream = UnixStream::connect(socket).await.map_err(|source| ClientError::Connect {
+        who: who.to_owned(),
+        socket: socket.to_owned(),
+        source,
+    })?;
+    let (mut requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(error.to_string()))?;
+    let request = Request::get(path)
+        .header("host", "mesh")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| broken(error.to_string()))?;
+    // Owns `requests`: while that lives, the connection stays open for another one.
+    let answered = async move {
+        let response = requests.send_request(request).await.map_err(|error| broken(error.to_string()))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES);
+        let body = body.collect().await.map_err(|error| broken(error.to_string()))?;
+        Ok((status, body.to_bytes()))
+    };
+    // The connection moves the bytes; the answer is there before or as it ends.
+    let (answer, _) = tokio::join!(answered, async {
+        let _ = connection.await;
+    });
+    answer
+}
+
+/// Encodes a value for a query string (RFC 3986, 2.1).
+pub(super) fn encode(value: &str) -> String {
+    value
+        .bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
