@@ -1,0 +1,123 @@
+//! The privileged process: keeps the kernel programs loaded, attached and fed.
+//!
+//! What is in force outlives it: programs, links and maps are pinned, so after `kill -9`
+//! everything goes on and the next wire adopts it. It parses no byte from the network; what
+//! relay says is checked entry by entry before it reaches the kernel.
+//!
+//! | room | what happens there |
+//! |---|---|
+//! | [`platform`] | is this kernel fit, where is cgroup2 |
+//! | [`pins`], [`programs`], [`links`], [`maps`] | load or adopt, replace in place, attach, verify |
+//! | [`cgroups`], [`interfaces`], [`observe`] | what is on the node: pods, their namespaces, their interfaces |
+//! | [`target`], [`plan`], [`apply`] | what the kernel should hold, the ordered way there, and going it |
+//! | [`content`] | peers, Services and policy sets, checked and mirrored |
+//! | [`sockets`], [`judge`], [`enforce`], [`sweep`] | open connections: re-evaluated, aborted, counted |
+//! | [`session`], [`outbox`], [`events`], [`report`] | the exchange with relay |
+//! | [`answer`] | questions of the CLI, answered from what the kernel holds |
+//! | [`node`] | the loop that joins them |
+//!
+//! Threads: the loop, and one each for cgroup events, interface events, the ring buffer, work on
+//! sockets, counts and samples, and the two directions of the exchange.
+//!
+//! Capabilities kept after start, see [`privileges`]: `BPF` and `NET_ADMIN` (maps, programs, links,
+//! destroying sockets), `PERFMON` (the verifier's pointer rules), `SYS_ADMIN` (entering network
+//! namespaces), `SYS_PTRACE` (finding the namespace of a process of another user).
+
+mod answer;
+mod apply;
+mod cgroups;
+mod content;
+mod enforce;
+mod events;
+mod interfaces;
+mod judge;
+mod links;
+mod maps;
+mod netlink;
+mod node;
+mod observe;
+mod older;
+mod outbox;
+mod pins;
+mod plan;
+mod platform;
+mod privileges;
+mod programs;
+mod report;
+mod roster;
+mod session;
+mod slots;
+mod sockets;
+mod start;
+mod sweep;
+mod target;
+
+use std::path::PathBuf;
+
+/// Options of the privileged process.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// The node's name, for logs.
+    #[arg(long)]
+    pub(crate) node: String,
+    /// Directory of this node's sockets, shared with relay.
+    #[arg(long)]
+    pub(crate) run_dir: PathBuf,
+    /// Where programs, links and maps are pinned, on a bpf file system.
+    #[arg(long, default_value = "/sys/fs/bpf/mesh")]
+    pub(crate) pin_root: PathBuf,
+    /// The cgroup below which every pod of this node is, in the cgroup2 hierarchy.
+    #[arg(long)]
+    pub(crate) cgroup_root: PathBuf,
+    /// User id that relay runs as; default: the same as wire.
+    #[arg(long)]
+    pub(crate) relay_uid: Option<u32>,
+    /// A directory whose children are pods, besides `kubepods` and `kubepods.slice`; absolute, or
+    /// relative to the cgroup root. May be repeated.
+    #[arg(long)]
+    pub(crate) pods_root: Vec<PathBuf>,
+    /// An interface of the node that leads to other nodes and must not be taken for a pod's. Only
+    /// needed where it is a veth without routes of its own, as on a bridge. May be repeated.
+    #[arg(long)]
+    pub(crate) uplink: Vec<String>,
+}
+
+/// Options of the removal.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct UninstallOptions {
+    /// Where programs, links and maps are pinned.
+    #[arg(long, default_value = "/sys/fs/bpf/mesh")]
+    pub(crate) pin_root: PathBuf,
+    /// The cgroup the programs are attached to.
+    #[arg(long)]
+    pub(crate) cgroup_root: PathBuf,
+}
+
+/// Loads or adopts the data path and feeds it until the process is stopped.
+///
+/// # Errors
+/// When the kernel is not fit, the pins are not ours to use, or the programs cannot be attached.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    log();
+    Ok(start::run(options)?)
+}
+
+/// Removes every program, link, map and directory of the mesh below the pin root.
+///
+/// # Errors
+/// When something is left that could not be removed, or a wire is running on these pins.
+pub(crate) fn uninstall(options: &UninstallOptions) -> anyhow::Result<()> {
+    log();
+    Ok(pins::uninstall(&options.pin_root, &options.cgroup_root)?)
+}
+
+fn log() {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .try_init();
+}

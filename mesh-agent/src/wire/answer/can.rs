@@ -1,0 +1,141 @@
+//! What the data path would do with a connection, from the maps it reads itself.
+
+use std::net::IpAddr;
+
+use mesh_ebpf::abi::{BackendKey, Class, Pod, Reason, ServiceKey, Settings, TCP, Workload};
+use mesh_ebpf::address::Address;
+use mesh_ebpf::egress::{self, Destination, Source, Transport};
+use mesh_ebpf::policy::{Peer, Question, SetId, Verdict, decide};
+
+use super::super::maps::Maps;
+use super::View;
+use crate::handover::{Can, CanEndpoint};
+
+impl View<'_> {
+    pub(super) fn can(&self, source: IpAddr, dialled: (IpAddr, u16), protocol: u8) -> Can {
+        let maps = &self.kernel.maps;
+        let key = ServiceKey { address: Address::from(dialled.0), port: dialled.1, protocol, reserved: 0 };
+        let source = Address::from(source);
+        let service = maps.services.get(&key, 0).ok();
+        let (service, endpoints) = match service {
+            None => (String::new(), vec![(key.address, key.port)]),
+            Some(service) => {
+                let name = self.content.services.name(service.id).filter(|name| !name.is_empty());
+                let name = name.map_or_else(|| format!("service {:#x}", service.id), str::to_owned);
+                let slots = (0..service.slots).filter_map(|slot| {
+                    let key = BackendKey { service: service.id, generation: service.generation, slot };
+                    maps.backends.get(&key, 0).ok().map(|backend| (backend.address, backend.port))
+                });
+                (name, slots.collect())
+            }
+        };
+        let reason = if endpoints.is_empty() { Reason::NoEndpoint } else { Reason::None };
+        let asked = Asked { maps, settings: self.held.settings, source, protocol };
+        let endpoints = endpoints.into_iter().map(|to| asked.endpoint(to)).collect();
+        Can { service, endpoints, reason }
+    }
+}
+
+struct Asked<'a> {
+    maps: &'a Maps,
+    settings: Settings,
+    source: Address,
+    protocol: u8,
+}
+
+impl Asked<'_> {
+    fn endpoint(&self, to: (Address, u16)) -> CanEndpoint {
+        let mut answer = CanEndpoint {
+            destination: (to.0.into(), to.1),
+            allowed: true,
+            reason: Reason::None,
+            egress: None,
+            ingress: None,
+            audit: None,
+            transport: "plaintext".to_owned(),
+        };
+        let from = self.maps.local_pod(&self.source);
+        if to.0 == self.source {
+            "direct".clone_into(&mut answer.transport);
+            return answer;
+        }
+        let mut proven = false;
+        if let Some(pod) = from {
+            proven = self.egress(&pod, to, &mut answer);
+        }
+        if answer.allowed
+            && let Some(pod) = self.maps.local_pod(&to.0)
+        {
+            self.ingress(&pod, from.filter(|_| proven), to.1, &mut answer);
+        }
+        answer
+    }
+
+    /// The source's side; tells whether the destination will see the source's identity proven.
+    fn egress(&self, pod: &Pod, to: (Address, u16), answer: &mut CanEndpoint) -> bool {
+        match pod.class() {
+            Class::Wired => {}
+            Class::Pending => {
+                refuse(answer, Reason::PodPending);
+                return false;
+            }
+            _ => return false,
+        }
+        let workload = self.maps.workload(&to.0).unwrap_or_default();
+        let verdict = self.ask(pod.egress, Peer::Proven(workload.group), to.0, to.1);
+        answer.egress = Some((pod.egress, verdict.rule));
+        note_audit(answer, pod.egress, &verdict);
+        if !verdict.allowed {
+            refuse(answer, Verdict::reason(verdict.rule));
+            return false;
+        }
+        let source = Source {
+            local_proof: self.settings.flags & Settings::LOCAL_PROOF != 0,
+            encrypt_always: pod.flags & Pod::ENCRYPT_ALWAYS != 0,
+            tcp: self.protocol == TCP,
+        };
+        match egress::transport(source, Destination { flags: workload.flags }, verdict.mtls) {
+            Transport::Direct => "direct".clone_into(&mut answer.transport),
+            Transport::Plaintext => {}
+            Transport::Refused(reason) => refuse(answer, reason),
+        }
+        // A wired pod's tuple is published whatever the transport.
+        source.local_proof
+    }
+
+    fn ingress(&self, pod: &Pod, proven: Option<Pod>, port: u16, answer: &mut CanEndpoint) {
+        match pod.class() {
+            Class::Wired => {}
+            Class::Pending => return refuse(answer, Reason::PodPending),
+            _ => return,
+        }
+        let peer = match (proven, self.maps.workload(&self.source)) {
+            (Some(source), _) => Peer::Proven(source.group),
+            (None, Some(workload)) if workload.flags & Workload::HOST_NETWORK == 0 => {
+                Peer::Claimed(workload.group)
+            }
+            _ => Peer::Unknown,
+        };
+        let verdict = self.ask(pod.ingress, peer, self.source, port);
+        answer.ingress = Some((pod.ingress, verdict.rule));
+        note_audit(answer, pod.ingress, &verdict);
+        if !verdict.allowed {
+            refuse(answer, Verdict::reason(verdict.rule));
+        }
+    }
+
+    fn ask(&self, set: SetId, peer: Peer, address: Address, port: u16) -> Verdict {
+        decide(self.maps, set, &Question { peer, address, protocol: self.protocol, port })
+    }
+}
+
+fn refuse(answer: &mut CanEndpoint, reason: Reason) {
+    answer.allowed = false;
+    answer.reason = reason;
+}
+
+fn note_audit(answer: &mut CanEndpoint, set: SetId, verdict: &Verdict) {
+    if verdict.audit_denies && answer.audit.is_none() {
+        answer.audit = Some((set, verdict.audit_rule));
+    }
+}

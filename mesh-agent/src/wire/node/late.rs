@@ -1,0 +1,82 @@
+//! Late enrolment (SEMANTICS 1.2): what a pod had open before it was wired.
+
+use std::collections::{BTreeMap, HashSet};
+
+use mesh_ebpf::abi::{Class, Pod};
+
+use super::super::apply::namespace;
+use super::super::plan::Action;
+use super::super::sockets::{Socket, Sockets};
+use super::Node;
+use crate::handover::{PodState, uid_hash};
+
+/// Connections found in a pod just before it is wired.
+#[derive(Debug)]
+pub(super) struct Found {
+    uid: String,
+    sockets: Sockets,
+    open: Vec<Socket>,
+}
+
+impl Node {
+    /// Notes pods that run while nothing is enforced on them.
+    pub(super) fn note_running(&mut self) {
+        for (uid, seen) in self.seen.pods.iter().filter(|(_, seen)| seen.running) {
+            let unenforced = match self.decisions.get(uid).map(|decision| decision.state) {
+                Some(PodState::Unknown | PodState::Plain) => true,
+                Some(PodState::Pending) | None => {
+                    // At the first look after start: it ran without an agent, or with one that
+                    // had not enrolled it.
+                    let held = self.held.cgroups.get(&seen.cgroup).map(Pod::class);
+                    !self.looked_once && !matches!(held, Some(Class::Wired | Class::Pending))
+                }
+                Some(PodState::Wired) => false,
+            };
+            if unenforced {
+                self.ran_before.insert(uid.clone());
+            }
+        }
+    }
+
+    /// Before an action that makes a pod wired: what it has open.
+    pub(super) fn open_before(&self, action: &Action, processes: &BTreeMap<u64, u32>) -> Option<Found> {
+        let Action::SetCgroup(cgroup, entry) = action else { return None };
+        let before = self.held.cgroups.get(cgroup).map(Pod::class);
+        if entry.class() != Class::Wired || before == Some(Class::Wired) {
+            return None;
+        }
+        let uid = self.pods.keys().find(|uid| uid_hash(uid) == entry.uid)?.clone();
+        let netns = namespace(entry.netns, processes)?;
+        let mut sockets = Sockets::of(&netns).ok()?;
+        let mut open = sockets.tcp(false).ok()?;
+        open.retain(Socket::has_peer);
+        Some(Found { uid, sockets, open })
+    }
+
+    /// After it: destroys them where mTLS is required, counts them otherwise.
+    pub(super) fn settle(&mut self, found: Found) {
+        let Found { uid, mut sockets, open } = found;
+        if self.ran_before.remove(&uid) || !open.is_empty() {
+            self.late.insert(uid.clone());
+        }
+        let mut left = HashSet::new();
+        let destroy = self.pods.get(&uid).is_some_and(|pod| pod.require_mtls);
+        for socket in &open {
+            if destroy && let Err(error) = sockets.destroy(socket) {
+                tracing::error!(pod = uid, %error, "a connection older than the pod's wiring stays");
+            } else if destroy {
+                continue;
+            }
+            left.insert(socket.cookie());
+        }
+        if !open.is_empty() {
+            tracing::info!(
+                pod = uid,
+                found = open.len(),
+                left = left.len(),
+                "the pod had connections before it was wired"
+            );
+        }
+        self.parts.older.note(&uid, left);
+    }
+}
