@@ -1,0 +1,74 @@
+//! What others read of the state.
+
+use std::net::IpAddr;
+
+use super::{Desired, Kind, NodeConfig, Service, ServiceEntry, Workload};
+#[cfg(test)]
+use super::{PolicySet, Rc, SetId};
+
+impl Desired {
+    /// Whether an enrolled local pod waits for its policy.
+    pub(crate) fn awaits_policy(&self) -> bool {
+        self.local.iter().any(|(uid, name)| {
+            !self.policy_of.contains_key(uid)
+                && self.workloads.get(name).is_some_and(|workload| workload.enrolled)
+        })
+    }
+
+    /// Settings of the node, once they came.
+    pub(crate) fn node(&self) -> Option<&NodeConfig> {
+        self.node.as_ref()
+    }
+
+    /// Every workload.
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        self.workloads.values()
+    }
+
+    /// The workload of a resource name.
+    pub(crate) fn workload(&self, name: &str) -> Option<&Workload> {
+        self.workloads.get(name)
+    }
+
+    /// The workloads at an address.
+    pub(crate) fn workloads_at(&self, address: IpAddr) -> impl Iterator<Item = &Workload> {
+        let names = self.at_address.get(&address).into_iter().flatten();
+        names.filter_map(|name| self.workloads.get(name))
+    }
+
+    /// The local pod of a UID.
+    pub(crate) fn local_workload(&self, uid: &str) -> Option<&Workload> {
+        self.workloads.get(self.local.get(uid)?)
+    }
+
+    /// Every local pod.
+    pub(crate) fn local_workloads(&self) -> impl Iterator<Item = &Workload> {
+        self.local.values().filter_map(|name| self.workloads.get(name))
+    }
+
+    /// The Service port that is dialled at an address.
+    pub(crate) fn service_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<&ServiceEntry> {
+        self.entries.get(self.frontends.get(&(address, port, protocol))?)
+    }
+
+    /// Every Service.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// How many of each type are held.
+    pub(crate) fn counts(&self) -> [(Kind, usize); 4] {
+        [
+            (Kind::NodeConfig, usize::from(self.node.is_some())),
+            (Kind::PodPolicy, self.policies.len()),
+            (Kind::Workload, self.workloads.len()),
+            (Kind::Service, self.services.len()),
+        ]
+    }
+
+    /// A set in use.
+    #[cfg(test)]
+    pub(crate) fn compiled_set(&self, id: SetId) -> Option<&Rc<PolicySet>> {
+        self.sets.get(id)
+    }
+}

@@ -1,0 +1,44 @@
+//! `/metrics` and `/ready`, over TCP: the only thing relay shows the network.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+
+use super::node::Node;
+use super::serve::{Answer, answer};
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Answers one request.
+pub(crate) async fn respond(node: Rc<Node>, request: Request<Incoming>) -> Answer {
+    if request.method() != Method::GET {
+        return answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n");
+    }
+    match request.uri().path() {
+        "/metrics" => match metrics(&node) {
+            Ok(text) => answer(StatusCode::OK, OPENMETRICS, text),
+            Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+        },
+        "/ready" => match node.unready().as_slice() {
+            [] => answer(StatusCode::OK, TEXT, "ready\n"),
+            reasons => answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.join("\n") + "\n"),
+        },
+        _ => answer(StatusCode::NOT_FOUND, TEXT, "there are /metrics and /ready\n"),
+    }
+}
+
+fn metrics(node: &Node) -> Result<String, std::fmt::Error> {
+    let now = Instant::now();
+    let telemetry = node.telemetry.borrow();
+    telemetry.metrics().now(
+        node.link.connected.get(),
+        telemetry.last_counts().map(|(at, _)| now.saturating_duration_since(*at)),
+        node.discovery.connected.get(),
+        node.discovery.heard.get().map(|at| now.saturating_duration_since(at)),
+        &node.desired.borrow().counts(),
+    );
+    telemetry.metrics().text()
+}

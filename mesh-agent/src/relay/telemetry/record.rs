@@ -1,0 +1,232 @@
+//! A kernel event with names in the place of numbers: what a line of the access log says and what
+//! metrics are labelled with.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use mesh_ebpf::abi::{EventKind, Origin, Reason};
+use mesh_ebpf::policy::Direction;
+
+use super::{Context, kind_of};
+use crate::handover::FlowEvent;
+use crate::relay::names::{PodName, RuleName};
+
+/// One event, resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Record {
+    /// Unix time, nanoseconds.
+    pub unix_nanoseconds: u64,
+    /// Which side reports: Egress is the source.
+    pub reporter: Direction,
+    /// What was decided, or that it ended.
+    pub verdict: Verdict,
+    /// Why it was denied, or how it ended.
+    pub reason: Reason,
+    /// What is known of the connecting side.
+    pub proof: Proof,
+    /// Policy and rule that decided.
+    pub rule: RuleName,
+    /// IP protocol.
+    pub protocol: u8,
+    /// The connecting side.
+    pub source: Party,
+    /// The accepting side.
+    pub destination: Party,
+    /// What the application dialled.
+    pub dialled: (IpAddr, u16),
+    /// The Service port at the dialled address, "<namespace>/<name>:<port>"; empty for none.
+    pub service: String,
+    /// Since it was opened, nanoseconds.
+    pub duration_nanoseconds: u64,
+    /// Bytes the reporting side sent.
+    pub bytes_sent: u64,
+    /// Bytes the reporting side received.
+    pub bytes_received: u64,
+    /// Smoothed round-trip time.
+    pub rtt_microseconds: u32,
+    /// Segments retransmitted.
+    pub retransmits: u32,
+}
+
+/// What an event tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was refused.
+    Denied,
+    /// It went on, and an Audit policy would have refused it.
+    Audited,
+    /// It was established.
+    Opened,
+    /// It was allowed and has ended.
+    Ended,
+}
+
+/// What is known of the connecting side (SEMANTICS 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Proof {
+    /// The kernel saw a wired pod of this node connect.
+    Kernel,
+    /// A socket of the node itself.
+    Node,
+    /// Nothing.
+    Unproven,
+}
+
+impl Proof {
+    /// Its name in log and metrics.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Node => "node",
+            Self::Unproven => "unproven",
+        }
+    }
+
+    fn of_origin(number: u8) -> Self {
+        match Origin::from_number(number) {
+            Origin::Pod => Self::Kernel,
+            Origin::Host => Self::Node,
+            Origin::Unproven | Origin::Answer => Self::Unproven,
+        }
+    }
+}
+
+/// One side of a connection.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Party {
+    /// Its address and port.
+    pub address: Option<(IpAddr, u16)>,
+    /// The pod; empty when unknown.
+    pub pod: String,
+    /// Its namespace; empty when unknown.
+    pub namespace: String,
+    /// The name metrics know it by; empty when unknown.
+    pub workload: String,
+    /// SPIFFE identity; empty when unknown, or claimed by an address only.
+    pub identity: String,
+}
+
+impl Party {
+    fn of(pod: Option<&Rc<PodName>>, named: bool, proven: bool, context: Context<'_>) -> Self {
+        let Some(pod) = pod else { return Self::default() };
+        Self {
+            address: None,
+            pod: if named { pod.name.clone() } else { String::new() },
+            namespace: pod.namespace.clone(),
+            workload: pod.workload.clone(),
+            identity: if proven { context.names.identity(pod) } else { String::new() },
+        }
+    }
+
+    /// A pod known by the hash of its UID, or failing that by its group.
+    pub(super) fn by_hash(uid: u64, group: u64, proven: bool, context: Context<'_>) -> Self {
+        match context.names.pod(uid) {
+            Some(pod) => Self::of(Some(pod), true, proven, context),
+            None => Self::of(context.names.group(group), false, proven, context),
+        }
+    }
+
+    /// Fills in the pod's name from its address, where exactly one pod has it.
+    fn find_pod(&mut self, address: IpAddr, context: Context<'_>) {
+        if !self.pod.is_empty() {
+            return;
+        }
+        let mut there = context.desired.workloads_at(address);
+        if let (Some(workload), None) = (there.next(), there.next())
+            && (self.namespace.is_empty() || self.namespace == workload.namespace)
+        {
+            self.pod.clone_from(&workload.name);
+            self.namespace.clone_from(&workload.namespace);
+            self.workload.clone_from(&workload.workload);
+        }
+    }
+}
+
+impl Record {
+    /// Resolves the numbers of an event.
+    pub(crate) fn resolve(event: &FlowEvent, context: Context<'_>) -> Self {
+        let proof = Proof::of_origin(event.origin);
+        let own = Party::by_hash(event.uid, event.group, true, context);
+        // A destination is selected by address; a source has an identity only where it is proven.
+        let proven = event.direction == Direction::Egress || proof == Proof::Kernel;
+        let mut peer = Party::by_hash(event.peer_uid, event.peer_group, proven, context);
+        let (mut source, mut destination) = match event.direction {
+            Direction::Egress => {
+                peer.find_pod(event.destination.0, context);
+                (own, peer)
+            }
+            Direction::Ingress => {
+                peer.find_pod(event.source.0, context);
+                (peer, own)
+            }
+        };
+        source.address = Some(event.source);
+        destination.address = Some(event.destination);
+        let (dialled, port) = event.dialled;
+        let service = context.desired.service_at(dialled, port, event.protocol);
+        Self {
+            unix_nanoseconds: event.unix_nanoseconds,
+            reporter: event.direction,
+            verdict: match kind_of(event.kind) {
+                Some(EventKind::Denied) => Verdict::Denied,
+                Some(EventKind::Audited) => Verdict::Audited,
+                Some(EventKind::Opened) => Verdict::Opened,
+                Some(EventKind::Closed) | None => Verdict::Ended,
+            },
+            reason: event.reason,
+            proof,
+            rule: context.names.rule(event.set, event.rule, event.direction),
+            protocol: event.protocol,
+            source,
+            destination,
+            dialled: event.dialled,
+            service: service.map(|service| service.name.clone()).unwrap_or_default(),
+            duration_nanoseconds: event.duration,
+            bytes_sent: event.bytes_sent,
+            bytes_received: event.bytes_received,
+            rtt_microseconds: event.rtt_microseconds,
+            retransmits: event.retransmits,
+        }
+    }
+
+    /// Whether it ended without having been established, as far as the end tells.
+    pub(crate) fn never_established(&self) -> bool {
+        let reasons = [Reason::Refused, Reason::TimedOut, Reason::Unreachable, Reason::Cancelled];
+        reasons.contains(&self.reason) && self.bytes_sent == 0 && self.bytes_received == 0
+    }
+}
+
+/// A sentence for a reason, for people.
+pub(crate) const fn reason_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::None => "",
+        Reason::PolicyDenied => "a rule denies it",
+        Reason::NoRuleAllows => "a policy selects the pod and no rule of it allows this",
+        Reason::DefaultDenied => "MeshConfig denies what no policy decides",
+        Reason::MtlsRequired => "MeshConfig requires mTLS and the source is not proven",
+        Reason::EgressMtlsRequired => "the egress rule requires mTLS and the destination is not enrolled",
+        Reason::TunnelNotBuilt => {
+            "it needs the tunnel, which is not built yet; egress `mtls: Off` lets it go in plaintext"
+        }
+        Reason::PolicyMissing => "the pod's compiled policy is not in the kernel yet",
+        Reason::NoEndpoint => "the Service has no endpoint",
+        Reason::PodPending => "the pod is enrolled and not wired yet",
+        Reason::PodUnknown => "discovery does not know the pod and `enrolment.unknown` is Closed",
+        Reason::FlowQuota => "the pod holds as many connections as it may",
+        Reason::SourceSpoofed => "the packet's source address is not the pod's",
+        Reason::NeighbourSpoofed => "the ARP or neighbour-discovery sender is not the pod's",
+        Reason::NotPublished => "no socket that the mesh saw sent this (raw socket, NAT, nested namespace)",
+        Reason::ProtocolDenied => "a protocol other than TCP and UDP under default deny",
+        Reason::Malformed => "the packet cannot be judged",
+        Reason::AddressUnknown => "nobody in the mesh is known by this address",
+        Reason::VipHidden => "another load balancer translated the Service address before the mesh saw it",
+        Reason::Finished => "both sides finished",
+        Reason::Reset => "reset by either side",
+        Reason::Refused => "refused by the destination: nothing listens there",
+        Reason::TimedOut => "no answer",
+        Reason::Unreachable => "unreachable",
+        Reason::Cancelled => "the application gave up connecting",
+        Reason::PolicyChanged => "closed by the mesh after a policy change denied it",
+        Reason::EndpointGone => "closed by the mesh because its endpoint is gone",
+    }
+}
