@@ -1,0 +1,73 @@
+//! A policy change reaches connections that are open already.
+
+use std::time::{Duration, Instant};
+
+use crate::demo::{
+    Error,
+    evidence::Evidence,
+    stage::{FAMILIES, Stage, TELLER},
+};
+
+/// The vault's policy, with tellers locked out.
+const LOCKED: &str = "\
+apiVersion: mesh.internal/v1alpha1
+kind: AccessPolicy
+metadata: {name: vault, namespace: bank}
+spec:
+  selector: {matchLabels: {app: vault}}
+  ingress:
+  - name: nobody
+    action: Deny
+    from: [{serviceAccounts: [teller]}]
+";
+
+const LIMIT: Duration = Duration::from_secs(1);
+
+pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
+    let file = stage.testbed.directory().join("AccessPolicy.bank.vault.yaml");
+    let original = std::fs::read_to_string(&file).map_err(Error::io(format!("read {}", file.display())))?;
+    let mut denied = Vec::new();
+    for (option, family) in FAMILIES {
+        denied.push((family, stage.hold(TELLER, "vault.bank:9100", option)?));
+    }
+    let mut other = stage.hold(TELLER, "ledger.bank:9000", "-4")?;
+    evidence.did(format_args!("{TELLER} holds connections to vault.bank:9100 and one to ledger.bank:9000"));
+    evidence.did("AccessPolicy bank/vault is replaced by one that denies tellers");
+    let start = Instant::now();
+    stage.testbed.apply(LOCKED)?;
+    for (family, held) in &mut denied {
+        let (ended, words) = held.wait_end(&stage.testbed, Duration::from_secs(10))?;
+        let after = ended.duration_since(start);
+        let milliseconds = after.as_secs_f64() * 1000.0;
+        evidence.check(
+            after < LIMIT,
+            format_args!("{family}: closed {milliseconds:.0} ms after the file was written ({words})"),
+        );
+    }
+    let failure = stage.call(TELLER, "vault.bank:9100", "-4")?.failed()?;
+    evidence.check(failure.errno == "ECONNREFUSED", format_args!("a new one: {failure}"));
+    evidence.check(other.is_open(), "the connection to ledger.bank:9000, which stays allowed, is still open");
+    let scrape =
+        stage.scrape_until("the closed connections to be counted", |scrape| closed(scrape) >= 2.0)?;
+    evidence.check(
+        true,
+        format_args!("mesh_tcp_connections_closed_total{{how=\"PolicyChanged\"}} {}", closed(&scrape)),
+    );
+
+    evidence.did("the policy is put back");
+    let start = Instant::now();
+    stage.testbed.apply(&original)?;
+    stage.testbed.wait_for("the vault to open again", Duration::from_secs(5), || {
+        let call = stage.call(TELLER, "vault.bank:9100", "-4").and_then(super::super::call::Call::answered);
+        call.map_err(|error| error.to_string())
+    })?;
+    evidence.check(
+        true,
+        format_args!("{TELLER} is answered again {:.0} ms later", start.elapsed().as_secs_f64() * 1000.0),
+    );
+    Ok(())
+}
+
+fn closed(scrape: &super::super::scrape::Scrape) -> f64 {
+    scrape.sum("mesh_tcp_connections_closed_total", &["how=\"PolicyChanged\""])
+}

@@ -1,0 +1,151 @@
+//! `mesh-socket` as tests call it: run in a pod, its lines taken apart.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Read as _},
+    ops::Index,
+    process::{Child, ChildStdout, Stdio},
+};
+
+use crate::{exposition::Scrape, trial::Trial};
+
+/// What a run of `mesh-socket` said.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    text: String,
+    values: BTreeMap<String, Vec<String>>,
+}
+
+impl Said {
+    /// Takes the program's output apart.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            values.entry(key.to_owned()).or_default().push(value.to_owned());
+        }
+        Self { text: text.to_owned(), values }
+    }
+
+    /// Every value of a key, in order.
+    #[must_use]
+    pub fn all(&self, key: &str) -> &[String] {
+        self.values.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of a key, if it was said once or more; the last.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.all(key).last().map(String::as_str)
+    }
+
+    /// A number.
+    ///
+    /// # Panics
+    /// If the key was not said or is no number.
+    #[must_use]
+    pub fn number(&self, key: &str) -> u64 {
+        self[key].parse().unwrap_or_else(|_| panic!("{key} is no number in:\n{}", self.text))
+    }
+
+    /// Everything.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Index<&str> for Said {
+    type Output = str;
+
+    /// The value of a key.
+    ///
+    /// # Panics
+    /// If it was not said.
+    fn index(&self, key: &str) -> &str {
+        self.get(key).unwrap_or_else(|| panic!("{key} was not said in:\n{}", self.text))
+    }
+}
+
+/// A run of `mesh-socket` that goes on until its standard input ends.
+#[derive(Debug)]
+pub struct Standing {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    /// What it has said so far.
+    pub said: Said,
+}
+
+impl Standing {
+    /// Lets it come to its end; gives everything that it said.
+    ///
+    /// # Panics
+    /// If it failed.
+    #[must_use]
+    pub fn finish(mut self) -> Said {
+        drop(self.child.stdin.take());
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).expect("its output is text");
+        let status = self.child.wait().expect("it is our child");
+        let said = Said::parse(&(self.said.text.clone() + &rest));
+        assert!(status.success(), "mesh-socket: {status}:\n{}", said.text);
+        said
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Trial {
+    /// Runs `mesh-socket` in a pod (`namespace/name`) to its end.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn socket(&self, place: &str, arguments: &str) -> Said {
+        let argv: Vec<&str> = ["mesh-socket"].into_iter().chain(arguments.split_whitespace()).collect();
+        let output = self.command(place, &argv).output().unwrap_or_else(|error| panic!("{place}: {error}"));
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{place}: mesh-socket {arguments}: {}\n{out}{err}", output.status);
+        Said::parse(&out)
+    }
+
+    /// Starts `mesh-socket` in a pod and waits until it says `holding`.
+    ///
+    /// # Panics
+    /// If it ends before that.
+    #[must_use]
+    pub fn standing_socket(&self, place: &str, arguments: &str) -> Standing {
+        let argv: Vec<&str> = ["mesh-socket"].into_iter().chain(arguments.split_whitespace()).collect();
+        let mut command = self.command(place, &argv);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{place}: {error}"));
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut standing = Standing { child, output, said: Said::default() };
+        let mut text = String::new();
+        while !text.ends_with("holding=true\n") {
+            let read = standing.output.read_line(&mut text).expect("its output is text");
+            assert!(read > 0, "{place}: mesh-socket {arguments} ended:\n{text}");
+        }
+        standing.said = Said::parse(&text);
+        standing
+    }
+
+    /// A scrape of a node, as a scraper would read it.
+    ///
+    /// # Panics
+    /// If it cannot be had or read.
+    #[must_use]
+    pub fn scrape(&self, node: &str) -> Scrape {
+        let text = self.bed().metrics(node).unwrap_or_else(|error| panic!("metrics of {node}: {error}"));
+        Scrape::parse(&text).unwrap_or_else(|error| panic!("{node}: {error}"))
+    }
+}

@@ -1,0 +1,138 @@
+//! Who owns a testbed's name: the process that holds the lock in its run directory. The kernel lets go of it however
+//! that process ends, which is how the leftovers of a killed one are told from a running one.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+
+use super::leftovers;
+use crate::{
+    addresses::{Plan, SLOTS},
+    layout::{Layout, RUN_ROOT},
+};
+
+/// Why a testbed cannot be owned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else runs it.
+    #[error(
+        "testbed {name:?} is up already (process {pid}); take it down first: cargo xtask down --name {name}"
+    )]
+    Held {
+        /// The testbed.
+        name: String,
+        /// The owner.
+        pid: String,
+    },
+    /// Too many testbeds.
+    #[error("{SLOTS} testbeds are up; take one down: cargo xtask down --name NAME")]
+    Slots,
+    /// A file or folder could not be used.
+    #[error("cannot use {}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What an earlier run left could not be removed.
+    #[error(transparent)]
+    Leftovers(#[from] leftovers::Error),
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    |source| Error::Io { path: path.to_owned(), source }
+}
+
+/// A testbed that is ours.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _held: Flock<File>,
+    /// The addresses to hand out.
+    pub(super) plan: Plan,
+}
+
+impl Lock {
+    /// Takes the testbed's name, after removing what dead owners left of it and of any other.
+    pub(super) fn acquire(layout: &Layout) -> Result<Self, Error> {
+        fs::create_dir_all(RUN_ROOT).map_err(io_error(Path::new(RUN_ROOT)))?;
+        let starting = Path::new(RUN_ROOT).join(".starting");
+        let file = open(&starting)?;
+        // One start at a time: a run directory that is just being made must not pass for leftovers.
+        let _starting = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| Error::Io { path: starting.clone(), source: errno.into() })?;
+        let slots = remove_dead(layout)?;
+        let slot = (0..SLOTS).find(|slot| !slots.contains(slot)).ok_or(Error::Slots)?;
+
+        let run = layout.run();
+        fs::create_dir_all(&run).map_err(io_error(&run))?;
+        // The relay, which is not root, must reach its own folder below.
+        fs::set_permissions(&run, Permissions::from_mode(0o711)).map_err(io_error(&run))?;
+        let path = layout.lock();
+        let mut held = Flock::lock(open(&path)?, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| Error::Io { path: path.clone(), source: errno.into() })?;
+        held.set_len(0).map_err(io_error(&path))?;
+        writeln!(held, "{}", std::process::id()).map_err(io_error(&path))?;
+        let slot_file = run.join("slot");
+        fs::write(&slot_file, slot.to_string()).map_err(io_error(&slot_file))?;
+        Ok(Self { _held: held, plan: Plan::new(slot) })
+    }
+}
+
+/// The process that owns the testbed, if one does.
+pub(crate) fn owner(layout: &Layout) -> Option<String> {
+    let mut file = File::open(layout.lock()).ok()?;
+    let mut pid = String::new();
+    file.read_to_string(&mut pid).ok()?;
+    file.rewind().ok()?;
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Err((_, Errno::EWOULDBLOCK)) => Some(pid.trim().to_owned()),
+        _ => None,
+    }
+}
+
+/// Removes every run directory without an owner; gives the slots of the others.
+fn remove_dead(ours: &Layout) -> Result<Vec<u8>, Error> {
+    let mut slots = Vec::new();
+    for entry in fs::read_dir(RUN_ROOT).map_err(io_error(Path::new(RUN_ROOT)))? {
+        let entry = entry.map_err(io_error(Path::new(RUN_ROOT)))?;
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let Some(layout) =
+            entry.file_name().to_str().filter(|_| is_directory).and_then(|name| Layout::new(name).ok())
+        else {
+            continue;
+        };
+        match owner(&layout) {
+            Some(pid) if layout.name() == ours.name() => {
+                return Err(Error::Held { name: ours.name().to_owned(), pid });
+            }
+            Some(_) => {
+                let slot = fs::read_to_string(layout.run().join("slot")).ok();
+                slots.extend(slot.and_then(|text| text.trim().parse::<u8>().ok()));
+            }
+            None => {
+                tracing::warn!(testbed = layout.name(), "removing what a killed run left");
+                leftovers::remove(&layout)?;
+                if layout.name() != ours.name() {
+                    // There is none if it was not in the background.
+                    let _ = fs::remove_file(layout.supervisor_log());
+                }
+            }
+        }
+    }
+    // A run directory may be gone while the rest is not.
+    leftovers::remove(ours)?;
+    Ok(slots)
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io_error(path))
+}
