@@ -1,0 +1,120 @@
+//! Borrowed source addresses (SEMANTICS 2.2, 5.7).
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+};
+
+use super::{LAYOUTS, bed, scene};
+use scene::{FAMILIES, address, counts, dial, forge, watch::Watch};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// 5.7: towards an enrolled pod the hook has a say, so a SYN that no hooked socket announced stays in the pod; by a raw
+/// socket and past the stack.
+#[test]
+fn a_raw_syn_of_an_unpublished_tuple_does_not_leave_the_pod() {
+    for cni in LAYOUTS {
+        let bed = bed(cni);
+        for family in FAMILIES {
+            let (own, server) = (address(bed, "attacker", family), address(bed, "server", family));
+            for via in ["raw", "packet"] {
+                let before = counts::denied(bed, "NotPublished");
+                let (from, to) = (SocketAddr::new(own, 40_001), SocketAddr::new(server, 7000));
+                let watch = Watch::begin(bed, "server", TCP, from);
+                let sent = forge(
+                    bed,
+                    "attacker",
+                    &format!("packet syn --source {from} --destination {to} --via {via} --count 5"),
+                );
+                assert_eq!(sent.count("sent"), 5);
+                assert_eq!(watch.packets(), 0, "{cni:?} {family:?} {via}");
+                counts::wait_denied(bed, "NotPublished", before, 5);
+            }
+        }
+    }
+}
+
+/// 2.2: another pod's address does not come out of this pod's interface, whatever is behind it.
+#[test]
+fn a_raw_syn_or_datagram_with_another_pods_source_does_not_leave_the_pod() {
+    for cni in LAYOUTS {
+        let bed = bed(cni);
+        for family in FAMILIES {
+            let (victim, server) = (address(bed, "victim", family), address(bed, "server", family));
+            for (kind, protocol) in [("syn", TCP), ("udp", UDP)] {
+                for via in ["raw", "packet"] {
+                    let before = counts::denied(bed, "SourceSpoofed");
+                    let (from, to) = (SocketAddr::new(victim, 40_002), SocketAddr::new(server, 7000));
+                    let watch = Watch::begin(bed, "server", protocol, from);
+                    let sent = forge(
+                        bed,
+                        "attacker",
+                        &format!("packet {kind} --source {from} --destination {to} --via {via} --count 5"),
+                    );
+                    assert_eq!(sent.count("sent"), 5);
+                    assert_eq!(watch.packets(), 0, "{cni:?} {family:?} {kind} {via}");
+                    counts::wait_denied(bed, "SourceSpoofed", before, 5);
+                }
+            }
+        }
+    }
+}
+
+/// 2.2: a tuple that is published right now is no use to anyone but the socket that published it: neither a SYN that
+/// would be taken for the victim's, nor a RST that would end its connection.
+#[test]
+fn the_live_tuple_of_another_pod_cannot_be_used() {
+    for cni in LAYOUTS {
+        let bed = bed(cni);
+        for family in FAMILIES {
+            let to = SocketAddr::new(address(bed, "server", family), 7000);
+            let destination = to.to_string();
+            let argv = ["mesh-echo", "hold", &destination, "--interval", "20", "--duration", "1500"];
+            let mut held = bed.spawn(scene::NAMESPACE, "victim", &argv).unwrap();
+            let mut lines = BufReader::new(held.stdout.take().unwrap()).lines();
+            let line = lines.next().unwrap().unwrap();
+            let from = line.split_whitespace().nth(1).unwrap_or_else(|| panic!("{line}")).to_owned();
+            assert_eq!(counts::flows_from(bed, &from).len(), 1, "the victim's tuple is published: {line}");
+
+            let before = counts::denied(bed, "SourceSpoofed");
+            for kind in ["syn", "rst", "data"] {
+                forge(
+                    bed,
+                    "attacker",
+                    &format!("packet {kind} --source {from} --destination {to} --via packet --count 5"),
+                );
+            }
+            counts::wait_denied(bed, "SourceSpoofed", before, 15);
+            let end = lines.next().unwrap().unwrap();
+            assert!(end.starts_with("ended by us"), "{cni:?} {family:?}: the victim's connection: {end}");
+            held.wait().unwrap();
+        }
+    }
+}
+
+/// 2.2: a socket with a borrowed address is an ordinary socket to the hooks; it proves nothing, because only its own
+/// address is a pod's to prove.
+#[test]
+fn a_socket_bound_to_another_pods_address_publishes_nothing_and_reaches_nobody() {
+    for cni in LAYOUTS {
+        let bed = bed(cni);
+        for family in FAMILIES {
+            let (victim, server) = (address(bed, "victim", family), address(bed, "server", family));
+            let (from, to) = (SocketAddr::new(victim, 40_003), SocketAddr::new(server, 7000));
+            dial(bed, "victim", to).unwrap();
+            let before = counts::denied(bed, "SourceSpoofed");
+            let arguments =
+                ["mesh-forge", "dial", &to.to_string(), "--source", &from.to_string(), "--timeout", "700"];
+            let mut dialling = bed.spawn(scene::NAMESPACE, "attacker", &arguments).unwrap();
+            counts::wait_denied(bed, "SourceSpoofed", before, 1);
+            let published = counts::flows_from(bed, &from.to_string());
+            assert!(published.is_empty(), "{cni:?} {family:?}: {published:?}");
+            let mut line = String::new();
+            BufReader::new(dialling.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            dialling.wait().unwrap();
+            assert!(line.starts_with("ok=0"), "{cni:?} {family:?}: {line}");
+        }
+    }
+}

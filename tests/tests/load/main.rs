@@ -1,0 +1,4 @@
+//! Numbers: many connections at once, and a listener that cannot keep up.
+
+mod backlog;
+mod crowd;
