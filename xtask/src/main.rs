@@ -1,0 +1,65 @@
+//! `cargo xtask`: the developer commands. Each is a thin driver: it makes sure the tools are there, builds what is
+//! needed with cargo and runs a program of the workspace.
+
+mod bench;
+mod demo;
+mod ebpf;
+mod lint;
+mod process;
+mod test;
+mod testbed;
+mod tools;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of the mesh.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compile the kernel programs to target/bpf/mesh.o
+    BuildEbpf(ebpf::Args),
+    /// Check formatting, clippy, licences and documentation
+    Lint(lint::Args),
+    /// Run every test of the workspace on the real kernel (needs root)
+    Test(test::Args),
+    /// Bring up the testbed from a directory of Kubernetes YAML and leave it running
+    Up(testbed::UpArgs),
+    /// Run a command in a pod of a running testbed
+    Exec(testbed::ExecArgs),
+    /// Take a running testbed down
+    Down(testbed::DownArgs),
+    /// Show on real traffic that the mesh does what it claims
+    Demo(demo::Args),
+    /// Measure the mesh against no mesh
+    Bench(bench::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::BuildEbpf(args) => ebpf::run(&args),
+        Command::Lint(args) => lint::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Up(args) => testbed::up(&args),
+        Command::Exec(args) => testbed::exec(&args),
+        Command::Down(args) => testbed::down(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}
