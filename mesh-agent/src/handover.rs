@@ -92,7 +92,7 @@ pub(crate) enum FromWire {
     },
     /// An entry was refused; the rest goes on.
     Refused {
-        /// What it was about: "pod <uid>", "service <id>", "set <id>", "peer <address>".
+        /// What it was about: `pod <uid>`, `service <id>`, `set <id>`, `peer <address>`.
         what: String,
         /// Why, and what to do.
         why: String,
@@ -131,7 +131,7 @@ pub(crate) struct NodeSettings {
 pub(crate) struct LocalPod {
     /// Its UID, as in its cgroup's name.
     pub uid: String,
-    /// "<namespace>/<name>", for logs.
+    /// `<namespace>/<name>`, for logs.
     pub name: String,
     /// To be wired. False: known and plain.
     pub enrolled: bool,
@@ -173,7 +173,7 @@ pub(crate) struct PeerEntry {
 pub(crate) struct ServiceEntry {
     /// Hash of (namespace, name, port, protocol, family).
     pub id: u64,
-    /// "<namespace>/<name>:<port>", for logs and the CLI.
+    /// `<namespace>/<name>:<port>`, for logs and the CLI.
     pub name: String,
     /// What is dialled: (address, port) pairs.
     pub frontends: Vec<(IpAddr, u16)>,
@@ -382,7 +382,7 @@ pub(crate) enum Answer {
 /// What the data path would do with a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Can {
-    /// The Service that was dialled, "<namespace>/<name>:<port>"; empty for a direct address.
+    /// The Service that was dialled, `<namespace>/<name>:<port>`; empty for a direct address.
     pub service: String,
     /// Every destination the connection may get, with its verdict.
     pub endpoints: Vec<CanEndpoint>,

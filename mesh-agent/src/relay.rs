@@ -56,7 +56,7 @@ pub(crate) struct Options {
     /// Where the controller listens: unix:PATH.
     #[arg(long)]
     control: Control,
-    /// Where /metrics and /ready are served, such as [::]:15020.
+    /// Where /metrics and /ready are served, such as `[::]:15020`.
     #[arg(long)]
     metrics: SocketAddr,
 }

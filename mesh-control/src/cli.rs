@@ -65,10 +65,10 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct CanArguments {
-    /// Who connects: <namespace>/<pod>, or an address.
+    /// Who connects: NAMESPACE/POD, or an address.
     source: String,
-    /// What is dialled: <namespace>/<pod>:<port>, svc/<namespace>/<name>[:<port>],
-    /// <namespace>/<service>[:<port>], or <address>:<port>.
+    /// What is dialled: NAMESPACE/POD:PORT, svc/NAMESPACE/NAME or NAMESPACE/SERVICE, with or without
+    /// :PORT, or ADDRESS:PORT.
     destination: String,
     /// By UDP instead of TCP.
     #[arg(long)]

@@ -73,6 +73,8 @@ pub mod capacity {
     pub const AFFINITIES: u32 = 65_536;
     /// TCP connections of enrolled pods that are open at once.
     pub const FLOWS: u32 = 262_144;
+    /// TCP tuples remembered after their connecting socket has closed.
+    pub const CLOSED: u32 = 16_384;
     /// UDP tuples remembered.
     pub const DATAGRAMS: u32 = 131_072;
     /// Entries of compiled policy over all policy sets.

@@ -27,5 +27,6 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     process::run(&mut deny)?;
     let mut doc = process::cargo();
     doc.args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
-    process::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
+    // Private items are documented, so links to them resolve.
+    process::run(doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))
 }

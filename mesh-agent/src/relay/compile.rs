@@ -25,7 +25,7 @@ mod services;
 mod tests;
 
 pub(crate) use pods::{local_pod, peer_flags};
-pub(crate) use policy::{CompileError, NO_RULE_ALLOWS, compile, denies_all, denies_by_default};
+pub(crate) use policy::{CompileError, NO_RULE_ALLOWS, compile, denies_all, denies_other_protocols};
 pub(crate) use services::service_entries;
 
 use sha2::{Digest, Sha256};

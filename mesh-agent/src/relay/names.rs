@@ -51,7 +51,7 @@ impl From<&Workload> for PodName {
 /// The policy and the rule that a report names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct RuleName {
-    /// "<kind>/<namespace>/<name>"; empty when no policy decided.
+    /// `<kind>/<namespace>/<name>`; empty when no policy decided.
     pub policy: String,
     /// Its rule; empty likewise.
     pub rule: String,

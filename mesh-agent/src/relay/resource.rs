@@ -1,6 +1,6 @@
 //! Discovery resources as relay works with them: parsed once, at the edge.
 //!
-//! [`parse`] turns what came over the stream into these types or into an [`Invalid`] that names
+//! [`mod@parse`] turns what came over the stream into these types or into an [`Invalid`] that names
 //! resource, field and value; behind it nothing has to be checked again.
 
 mod cidr;

@@ -77,6 +77,7 @@ impl Kernel {
             }
             Action::SetInterface(index, pod) => {
                 maps.interfaces.insert(index, pod, 0).map_err(on("mesh_ifaces"))?;
+                self.links.judge_other_protocols(index, pod.flags & Pod::INGRESS_DENIES_OTHER != 0)?;
             }
             Action::RemoveInterface(index) => {
                 absent_is_fine(maps.interfaces.remove(&index)).map_err(on("mesh_ifaces"))?;
@@ -154,8 +155,11 @@ impl Kernel {
                 Point::Gate(cookie) => {
                     held.gates.remove(&cookie);
                 }
-                Point::FromPod(index) | Point::ToPod(index) => {
+                Point::FromPod(index) => {
                     held.validated.remove(&index);
+                }
+                Point::ToPod(index) => {
+                    held.interfaces.remove(&index);
                 }
             }
             // A namespace or an interface that ended is the ordinary end of a pod.

@@ -206,29 +206,37 @@ impl Links {
     /// # Errors
     /// When the kernel refuses.
     pub(super) fn attach_gate(&mut self, cookie: u64, netns: &Netns) -> Result<(), LinkError> {
-        let point = Point::Gate(cookie);
-        if self.open.contains_key(&point) {
-            return Ok(());
-        }
-        let link = self.create(point, bpf::target(netns))?;
-        self.keep(point, link)
+        self.ensure(Point::Gate(cookie), bpf::target(netns))
     }
 
-    /// Attaches the packet checks to the host side of a pod's interface, unless that is done
+    /// Attaches source validation to the host side of a pod's interface, unless that is done
     /// already.
     ///
     /// # Errors
     /// When the kernel refuses, or the interface is gone.
     pub(super) fn attach_interface(&mut self, index: u32) -> Result<(), LinkError> {
-        for point in [Point::ToPod(index), Point::FromPod(index)] {
-            let optional = matches!(point, Point::ToPod(_)) && !self.programs.has("mesh_to_pod");
-            if optional || self.open.contains_key(&point) {
-                continue;
-            }
-            let link = self.create(point, Target::Interface(index))?;
-            self.keep(point, link)?;
+        self.ensure(Point::FromPod(index), Target::Interface(index))
+    }
+
+    /// Attaches the judge of protocols other than TCP and UDP towards a pod where its policy has
+    /// a say in them, and detaches it where not: it sees every packet.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or the interface is gone.
+    pub(super) fn judge_other_protocols(&mut self, index: u32, wanted: bool) -> Result<(), LinkError> {
+        if wanted {
+            return self.ensure(Point::ToPod(index), Target::Interface(index));
         }
+        self.detach(Point::ToPod(index));
         Ok(())
+    }
+
+    fn ensure(&mut self, point: Point, target: Target<'_>) -> Result<(), LinkError> {
+        if self.open.contains_key(&point) {
+            return Ok(());
+        }
+        let link = self.create(point, target)?;
+        self.keep(point, link)
     }
 
     fn create(&self, point: Point, target: Target<'_>) -> Result<OwnedFd, LinkError> {

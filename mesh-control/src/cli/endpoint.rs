@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 /// What is dialled, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Destination {
-    /// An address, "<namespace>/<name>" or "svc/<namespace>/<name>".
+    /// An address, `<namespace>/<name>` or `svc/<namespace>/<name>`.
     pub name: String,
     /// The port, if one was written.
     pub port: Option<u16>,

@@ -68,7 +68,8 @@ fn attempt(args: &Args, destination: SocketAddr) -> std::io::Result<()> {
         socket.set_reuse_address(true)?;
         // The address may be on no interface of this namespace.
         match source.ip() {
-            IpAddr::V4(_) => socket.set_freebind_v4(true)?,
+            // Only a transparent socket is routed from an IPv4 address that is not its host's.
+            IpAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
             IpAddr::V6(_) => socket.set_freebind_v6(true)?,
         }
         socket.bind(&source.into())?;

@@ -33,7 +33,7 @@ pub(super) struct Can {
 #[derive(Debug, Serialize)]
 struct Judged {
     address: SocketAddr,
-    /// "<namespace>/<name>" of the pod there; empty when unknown.
+    /// `<namespace>/<name>` of the pod there; empty when unknown.
     pod: String,
     /// The node that pod is on; empty when unknown.
     node: String,

@@ -17,7 +17,7 @@ pub(super) struct Dialled {
     pub port: Option<u16>,
 }
 
-/// The addresses of a source: an address, or a pod "<namespace>/<name>".
+/// The addresses of a source: an address, or a pod `<namespace>/<name>`.
 pub(super) fn source(desired: &Desired, name: &str) -> Result<Vec<IpAddr>, AdminError> {
     if let Ok(address) = name.parse::<IpAddr>() {
         return Ok(vec![address]);
@@ -26,8 +26,8 @@ pub(super) fn source(desired: &Desired, name: &str) -> Result<Vec<IpAddr>, Admin
     Ok(v4_first(pod.addresses.clone()))
 }
 
-/// The addresses of a destination: an address, a pod "<namespace>/<name>", or a Service
-/// "svc/<namespace>/<name>" (also without the "svc/", where no pod has the name).
+/// The addresses of a destination: an address, a pod `<namespace>/<name>`, or a Service
+/// `svc/<namespace>/<name>` (also without the "svc/", where no pod has the name).
 pub(super) fn destination(
     desired: &Desired,
     name: &str,

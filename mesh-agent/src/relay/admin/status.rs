@@ -230,7 +230,7 @@ pub(super) fn denials(node: &Node) -> Vec<Denial> {
     rows
 }
 
-/// "<namespace>/<name>", or the UID of a pod that discovery does not know.
+/// `<namespace>/<name>`, or the UID of a pod that discovery does not know.
 fn pod_name(node: &Node, report: &PodReport) -> String {
     let desired = node.desired.borrow();
     desired

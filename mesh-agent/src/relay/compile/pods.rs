@@ -3,7 +3,7 @@
 use mesh_ebpf::abi::Workload as Flags;
 use mesh_ebpf::policy::SetId;
 
-use super::denies_by_default;
+use super::denies_other_protocols;
 use crate::handover::LocalPod;
 use crate::relay::resource::{PodPolicy, Workload};
 
@@ -27,8 +27,8 @@ pub(crate) fn local_pod(
         group: workload.group,
         ingress: if enrolled { ingress } else { SetId::EMPTY },
         egress: if enrolled { egress } else { SetId::EMPTY },
-        ingress_denies_other: denies(|policy| denies_by_default(&policy.ingress)),
-        egress_denies_other: denies(|policy| denies_by_default(&policy.egress)),
+        ingress_denies_other: denies(|policy| denies_other_protocols(&policy.ingress)),
+        egress_denies_other: denies(|policy| denies_other_protocols(&policy.egress)),
         require_mtls: enrolled && policy.is_some_and(|policy| policy.ingress.require_mtls),
         encrypt_always: workload.encrypt_always,
         probe_ports: local.probe_ports.clone(),

@@ -37,9 +37,13 @@ const FLOOR_RANK: u32 = 0;
 /// Rank of MeshConfig's default, after every rule.
 const DEFAULT_RANK: u32 = u32::MAX - 1;
 
-/// Whether what nothing allows is denied, so that protocols without ports are dropped.
-pub(crate) fn denies_by_default(policy: &DirectionPolicy) -> bool {
-    policy.isolated || policy.default_deny
+/// Whether some protocol other than TCP and UDP may be denied: because nothing allows it, or by a
+/// Deny rule that names no ports.
+pub(crate) fn denies_other_protocols(policy: &DirectionPolicy) -> bool {
+    let mut rules = policy.rules.iter();
+    policy.isolated
+        || policy.default_deny
+        || rules.any(|rule| rule.action == Action::Deny && !rule.audit && rule.ports.is_empty())
 }
 
 /// Compiles the rules of one direction. A policy that says nothing is [`SetId::EMPTY`].

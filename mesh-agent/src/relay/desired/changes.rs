@@ -39,7 +39,7 @@ impl fmt::Display for Key {
 }
 
 impl Key {
-    /// What wire means by "pod <uid>", "service <id>", "set <id>" or "peer <address>"; numbers in
+    /// What wire means by `pod <uid>`, `service <id>`, `set <id>` or `peer <address>`; numbers in
     /// either base, `known` telling which set exists.
     pub(super) fn named(what: &str, known: impl Fn(SetId) -> bool) -> Option<Self> {
         let (kind, name) = what.split_once(' ')?;

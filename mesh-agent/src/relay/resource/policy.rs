@@ -44,7 +44,7 @@ pub(crate) struct Rule {
     pub action: Action,
     /// Counted as if enforced, enforces nothing.
     pub audit: bool,
-    /// The policy it stands in: "<kind>/<namespace>/<name>".
+    /// The policy it stands in: `<kind>/<namespace>/<name>`.
     pub policy: String,
     /// Its name in the policy.
     pub name: String,

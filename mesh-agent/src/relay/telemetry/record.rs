@@ -34,7 +34,7 @@ pub(crate) struct Record {
     pub destination: Party,
     /// What the application dialled.
     pub dialled: (IpAddr, u16),
-    /// The Service port at the dialled address, "<namespace>/<name>:<port>"; empty for none.
+    /// The Service port at the dialled address, `<namespace>/<name>:<port>`; empty for none.
     pub service: String,
     /// Since it was opened, nanoseconds.
     pub duration_nanoseconds: u64,

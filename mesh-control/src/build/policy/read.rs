@@ -49,7 +49,7 @@ pub(super) enum SubjectDraft {
 }
 
 impl Draft {
-    /// How rules of it name it: "AccessPolicy/<namespace>/<name>".
+    /// How rules of it name it: `AccessPolicy/<namespace>/<name>`.
     pub(super) fn display(&self) -> String {
         self.reference.to_string()
     }

@@ -16,7 +16,7 @@ use mesh_ebpf::{
 
 use crate::{
     kernel::{count, now, settings},
-    maps::{DATAGRAMS, FLOWS, LOCAL, PROBES, WORKLOADS},
+    maps::{CLOSED, DATAGRAMS, FLOWS, LOCAL, PROBES, WORKLOADS},
     report::{self, Subject, may_publish_datagram},
     verdict,
 };
@@ -129,7 +129,25 @@ fn admit_connection(subject: &mut Subject, pod: &Pod) -> u32 {
             _ => {}
         }
     }
+    if is_late(&subject.tuple) {
+        return DROP;
+    }
     judge(subject, pod, None)
+}
+
+/// How long late segments of a connection may come: as long as its TIME_WAIT (`TCP_TIMEWAIT_LEN`).
+const LATE: u64 = 60_000_000_000;
+
+/// Whether the tuple was published until a moment ago: a segment that crossed the close, such as
+/// the RST that answers data after a server's close. The hook cannot see the flags (KERNEL 2), so
+/// it would be counted as a denial; a connection made anew on the tuple is published again.
+#[inline(never)]
+fn is_late(tuple: &FlowKey) -> bool {
+    // SAFETY: one word of the entry is read.
+    match unsafe { CLOSED.get(tuple) } {
+        Some(closed) => now().saturating_sub(*closed) < LATE,
+        None => false,
+    }
 }
 
 /// What a published flow proves now.

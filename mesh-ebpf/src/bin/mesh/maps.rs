@@ -56,6 +56,10 @@ pub static AFFINITY: LruHashMap<AffinityKey, Affinity> =
 #[map(name = "mesh_flows")]
 pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(capacity::FLOWS, BPF_F_NO_PREALLOC);
 
+/// When a published tuple was taken back, nanoseconds of the monotonic clock.
+#[map(name = "mesh_closed")]
+pub static CLOSED: LruHashMap<FlowKey, u64> = LruHashMap::with_max_entries(capacity::CLOSED, 0);
+
 #[map(name = "mesh_datagrams")]
 pub static DATAGRAMS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(capacity::DATAGRAMS, 0);
 

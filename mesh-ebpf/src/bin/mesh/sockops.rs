@@ -22,7 +22,7 @@ use mesh_ebpf::{
 
 use crate::{
     kernel::{add, count, now, socket, socket_or_new, use_of},
-    maps::{FLOWS, LOCAL, WORKLOADS},
+    maps::{CLOSED, FLOWS, LOCAL, WORKLOADS},
     report, verdict,
 };
 
@@ -309,6 +309,9 @@ fn unpublish(ctx: *mut bpf_sock_ops, socket: &mut Socket) -> u64 {
     if let Some(flow) = unsafe { FLOWS.get(&tuple) }
         && flow.cookie == own
     {
+        let at = now();
+        // Only spares the log a false denial; without room for it there is one.
+        let _ = CLOSED.insert(&tuple, &at, 0);
         let _ = FLOWS.remove(&tuple);
     }
     0
