@@ -8,22 +8,21 @@ use aya_ebpf::{bindings::bpf_sock_addr, helpers::bpf_setsockopt};
 use mesh_ebpf::{
     abi::{Class, Counter, Origin, Pod, Reason, Settings, Socket, TCP, UDP, capacity},
     address::Address,
-    egress::{Destination, Source, Transport, transport},
-    policy::{Direction, Peer, SetId},
+    policy::{Direction, SetId},
 };
 
 use crate::{
     datagram::publish,
+    egress::{judge, unknown},
     kernel::{
-        EAGAIN, EHOSTUNREACH, ENETUNREACH, EPERM, GO_ON, count, fail, forget_socket, now, settings,
-        socket_or_new, use_of,
+        EAGAIN, EHOSTUNREACH, ENETUNREACH, GO_ON, count, fail, forget_socket, now, settings, socket_or_new,
+        use_of,
     },
-    maps::{LOCAL, WORKLOADS},
+    maps::LOCAL,
     report::{self, Subject},
     service::{self, Dialled, Endpoint},
     sockaddr::{Family, SockAddr},
     task::{self, Owner},
-    verdict,
 };
 
 const SOL_SOCKET: i32 = 1;
@@ -63,17 +62,6 @@ pub fn run(ctx: *mut bpf_sock_addr, family: Family) -> i32 {
         Owner::Agent => leave_alone(&addr),
         Owner::Host => from_host(&addr, protocol, settings),
     }
-}
-
-/// A pod that discovery does not know (SEMANTICS 1.1).
-#[inline(always)]
-pub fn unknown(settings: &Settings) -> i32 {
-    if settings.flags & Settings::UNKNOWN_CLOSED != 0 {
-        count(Counter::PendingDropped);
-        return fail(ENETUNREACH);
-    }
-    count(Counter::UnknownPassed);
-    GO_ON
 }
 
 #[inline(always)]
@@ -217,45 +205,6 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
     GO_ON
 }
 
-/// Asks the policy and chooses the transport; 0 to go on, else the errno.
-#[inline(never)]
-pub fn judge(
-    subject: &mut Subject,
-    pod: &Pod,
-    settings: &Settings,
-    rule: &mut u16,
-    audited: &mut bool,
-) -> i32 {
-    let mut flags = 0;
-    // SAFETY: entries are replaced whole and read by word.
-    if let Some(workload) = unsafe { WORKLOADS.get(&subject.tuple.destination) } {
-        subject.peer_group = workload.group;
-        flags = workload.flags;
-    }
-    let peer = Peer::Proven(subject.peer_group);
-    let to = &subject.tuple;
-    let verdict = verdict::ask(pod.egress, peer, &to.destination, to.protocol, to.destination_port);
-    *rule = verdict.rule;
-    if !verdict.allowed {
-        report::denied_by(subject, pod.egress, &verdict);
-        return EPERM;
-    }
-    let source = Source {
-        local_proof: settings.flags & Settings::LOCAL_PROOF != 0,
-        encrypt_always: pod.flags & Pod::ENCRYPT_ALWAYS != 0,
-        tcp: subject.tuple.protocol == TCP,
-    };
-    if let Transport::Refused(reason) = transport(source, Destination { flags }, verdict.mtls) {
-        report::denied(subject, reason, pod.egress, verdict.rule);
-        return EPERM;
-    }
-    if verdict.audit_denies {
-        *audited = true;
-        report::audited(subject, pod.egress, &verdict);
-    }
-    0
-}
-
 /// A socket bound to `eth0` cannot reach its own pod, which is behind `lo`; unbound it can
 /// (KERNEL 1). Only done when a Service's pick turned out to be the client itself.
 #[inline(always)]
@@ -263,14 +212,4 @@ fn unbind_from_device(addr: &SockAddr) {
     let mut none = 0u32;
     // SAFETY: the context, and a readable buffer of the length given; an empty name unbinds.
     unsafe { bpf_setsockopt(addr.as_ptr().cast(), SOL_SOCKET, SO_BINDTODEVICE, (&raw mut none).cast(), 4) };
-}
-
-/// What `WORKLOADS` says of an address: its flags, 0 for nobody.
-#[inline(always)]
-pub fn workload_flags(address: &Address) -> u32 {
-    // SAFETY: as in `judge`.
-    match unsafe { WORKLOADS.get(address) } {
-        Some(workload) => workload.flags,
-        None => 0,
-    }
 }

@@ -13,7 +13,7 @@ use mesh_ebpf::{
 };
 
 use crate::{
-    connect::{judge, unknown},
+    egress::{judge, unknown},
     kernel::{EAGAIN, EHOSTUNREACH, ENETUNREACH, GO_ON, fail, now, settings, socket},
     maps::DATAGRAMS,
     report::{self, Subject, may_publish_datagram},

@@ -20,8 +20,8 @@ use mesh_ebpf::{
 };
 
 use crate::{
-    connect::workload_flags,
     datagram::{answers, publish},
+    egress::workload_flags,
     frame::{self, Kind},
     kernel::{add, count, socket},
     maps::{DATAGRAMS, FLOWS, IFACES, WORKLOADS},

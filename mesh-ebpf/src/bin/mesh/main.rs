@@ -10,7 +10,7 @@
 //! | tcx, host side of a pod's interface | [`from_pod`], [`to_pod`] | source validation, escape guard, other protocols |
 //! | cgroup skb | [`pending`] | nothing in or out of a pod that is not wired yet |
 //!
-//! [`task`] tells whose process or packet it is, [`service`] picks endpoints, [`verdict`] asks the
+//! [`egress`] is what `connect` and `sendmsg` decide alike; [`task`] tells whose process or packet it is, [`service`] picks endpoints, [`verdict`] asks the
 //! compiled policy, [`report`] counts and tells user space, [`maps`] and [`kernel`] are the ground.
 #![no_std]
 #![no_main]
@@ -19,6 +19,7 @@
 
 mod connect;
 mod datagram;
+mod egress;
 mod frame;
 mod from_pod;
 mod gate;
