@@ -1,10 +1,10 @@
 //! `bench`: builds everything for release and measures the mesh against no mesh.
 
-use std::{path::PathBuf, process::Command};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::{ebpf, process, tools::packages, workspace};
+use crate::{process, testbed, tools::packages, workspace};
 
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
@@ -23,9 +23,8 @@ pub(crate) struct Args {
 /// Builds what the benchmark needs, in the release profile, and runs it.
 pub(crate) fn run(args: &Args) -> Result<()> {
     packages::install(packages::TESTBED)?;
-    ebpf::run(&ebpf::Args { install: true })?;
-    process::run(process::cargo().args(["build", "--quiet", "--release", "--workspace", "--bins"]))?;
-    let mut bench = Command::new(workspace::programs(true).join("mesh-bench"));
+    testbed::build(true)?;
+    let mut bench = testbed::program("mesh-bench", true);
     bench.args(["run", "--config"]).arg(workspace::root().join("benches/manifests"));
     if let Some(runs) = args.runs {
         bench.arg("--runs").arg(runs.to_string());

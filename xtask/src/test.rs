@@ -16,10 +16,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     packages::install(packages::TESTBED)?;
     testbed::build(false)?;
+    for kind in [["--lib", "--bins"].as_slice(), &["--doc"]] {
+        let mut cargo = process::cargo();
+        process::run(cargo.args(["test", "--quiet", "--workspace"]).args(kind).args(&args.filter))?;
+    }
     let mut cargo = process::cargo();
-    cargo.args(["test", "--quiet", "--workspace", "--exclude", "mesh-tests"]).args(&args.filter);
-    process::run(&mut cargo)?;
-    let mut cargo = process::cargo();
-    cargo.args(["test", "--package", "mesh-tests"]).args(&args.filter);
+    cargo.args(["test", "--workspace", "--test", "*"]).args(&args.filter);
     process::run(cargo.args(["--", "--test-threads=1"]))
 }

@@ -10,9 +10,6 @@ use anyhow::{Context as _, Result};
 
 use crate::{ebpf, process, tools::packages, workspace};
 
-/// The packages whose programs a testbed runs.
-const PROGRAMS: &[&str] = &["mesh-agent", "mesh-control", "mesh-tests"];
-
 /// Options of `up`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpArgs {
@@ -89,9 +86,12 @@ pub(crate) fn down(args: &DownArgs) -> Result<()> {
 /// Builds the kernel programs and every program that a testbed runs.
 pub(crate) fn build(release: bool) -> Result<()> {
     ebpf::run(&ebpf::Args { install: true })?;
+    // The whole workspace, as for the tests: another selection of packages is another selection of features of what
+    // they share, and all that is compiled twice.
     let mut cargo = process::cargo();
-    cargo.args(["build", "--quiet", "--bins"]).args(PROGRAMS.iter().flat_map(|name| ["--package", name]));
-    process::run(cargo.args(release.then_some("--release")))
+    process::run(
+        cargo.args(["build", "--quiet", "--workspace", "--bins"]).args(release.then_some("--release")),
+    )
 }
 
 /// A program of the workspace, built already.
