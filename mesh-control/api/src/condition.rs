@@ -74,3 +74,5 @@ pub const UNIQUE: &str = "Unique";
 pub const UDP_UNPROVEN: &str = "UDPUnproven";
 /// Whether the pod is in the mesh, with the reason where it asked and is not.
 pub const ENROLLED: &str = "Enrolled";
+/// The certificate authority that `MeshConfig` asks for is the one that signs.
+pub const CA_READY: &str = "CAReady";

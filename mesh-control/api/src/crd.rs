@@ -26,8 +26,9 @@ pub use cluster_access_policy::{
     ClusterAccessPolicy, ClusterAccessPolicySpec, DEFAULT_PRIORITY, Subject, Tier,
 };
 pub use mesh_config::{
-    Access, AccessLogDefaults, AccessLogFormat, AccessLogLevel, Defaults, EgressDefaults, Encryption,
-    Enrolment, MeshConfig, MeshConfigSpec, MtlsFloor, NamespaceDefaults, Telemetry, UnknownPods,
+    Access, AccessLogDefaults, AccessLogFormat, AccessLogLevel, CertificateAuthority, Defaults,
+    EgressDefaults, Encryption, Enrolment, MeshConfig, MeshConfigSpec, MtlsFloor, NamespaceDefaults,
+    SecretRef, Telemetry, Tunnel, UnknownPods,
 };
 pub use port::{PortRef, PortRule, Protocol};
 pub use rule::{Action, Destination, EgressRule, IngressRule, Mode, Mtls, ServiceRef, Source};

@@ -38,6 +38,14 @@ impl GroupId {
         Self(first.max(1))
     }
 
+    /// The group of whoever proves this identity from an address that is no pod's of it: what names
+    /// identities alone names it, what asks for pods or labels does not (SEMANTICS 2.5).
+    #[must_use]
+    pub fn of_identity(namespace: &str, service_account: &str) -> Self {
+        // No label has an empty key, so no pod's group has this form.
+        Self::of(namespace, service_account, [("", "")])
+    }
+
     /// The value as discovery and the kernel maps carry it; never 0.
     #[must_use]
     pub fn get(self) -> u64 {

@@ -2,21 +2,25 @@
 //!
 //! - [`discovery`] and [`resources`]: the delta ADS protocol and the resources it carries,
 //!   generated from `proto/`.
+//! - [`certificates`]: how agents get theirs, generated likewise; [`NodeId`] and [`NodeTag`]: whose.
 //! - [`GroupId`] and [`SpiffeId`]: how a pod's class and its identity are written.
 //! - [`labels`]: every label and annotation key of the mesh, once.
 //! - [`condition`]: the status conditions that objects get.
 //! - `crd` (feature `crd`): the custom resources as their YAML is written.
 
+pub mod certificates;
 pub mod condition;
 #[cfg(feature = "crd")]
 pub mod crd;
 pub mod discovery;
 mod group;
 pub mod labels;
+mod node;
 pub mod resources;
 mod spiffe;
 
 pub use group::GroupId;
+pub use node::{CONTROLLER_PATH, NodeId, NodeIdError, NodeTag};
 pub use spiffe::{SpiffeId, SpiffeIdError};
 
 /// The type URL of a resource message, as `Any` and discovery requests carry it.

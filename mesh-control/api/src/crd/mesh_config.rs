@@ -3,9 +3,8 @@
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::{LabelSelector, not_built};
+use super::LabelSelector;
 
 /// What the `MeshConfig` says; everything has a default.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -25,14 +24,12 @@ pub struct MeshConfigSpec {
     /// Which pods are in the mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Enrolment>,
-    /// Not built yet.
+    /// The certificate authority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "not_built")]
-    pub ca: Option<Value>,
-    /// Not built yet.
+    pub ca: Option<CertificateAuthority>,
+    /// How connections between nodes are carried; Auto where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "not_built")]
-    pub tunnel: Option<Value>,
+    pub tunnel: Option<Tunnel>,
     /// What is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,
@@ -136,6 +133,49 @@ pub enum UnknownPods {
     Open,
     /// It has no network until it is known.
     Closed,
+}
+
+/// The certificate authority: how long its certificates live, and whose it is.
+///
+/// Durations are a number with `h`, `m` or `s`, or several of them, such as `24h` or `1h30m`. A
+/// change counts for certificates that are made from then on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CertificateAuthority {
+    /// Life of a root that the controller generates; 87600h where it is left out.
+    #[serde(default, rename = "rootTTL", skip_serializing_if = "Option::is_none")]
+    pub root_ttl: Option<String>,
+    /// Life of an issuer that the controller generates; 2160h where it is left out.
+    #[serde(default, rename = "issuerTTL", skip_serializing_if = "Option::is_none")]
+    pub issuer_ttl: Option<String>,
+    /// Life of the certificates of workloads and nodes; 24h where it is left out.
+    #[serde(default, rename = "workloadTTL", skip_serializing_if = "Option::is_none")]
+    pub workload_ttl: Option<String>,
+    /// The Secret that holds the issuer to sign with, as cert-manager writes it: `tls.crt`,
+    /// `tls.key`, `ca.crt`. Where it is left out the controller's own directory counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+}
+
+/// A Secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretRef {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+/// How connections between nodes are carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Tunnel {
+    /// The best that both nodes speak. There is one form so far, so this means HBONE.
+    #[default]
+    Auto,
+    /// HTTP CONNECT over mutual TLS on port 15008, the form that Istio's ambient mode speaks.
+    #[serde(rename = "HBONE")]
+    Hbone,
 }
 
 /// What is recorded.
