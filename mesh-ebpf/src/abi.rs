@@ -11,12 +11,14 @@ mod pod;
 mod service;
 
 pub use event::{Counter, DenialKey, Event, EventKind, Reason};
-pub use flow::{Flow, FlowKey, Origin, Socket};
+pub use flow::{
+    Flow, FlowKey, FlowRecord, ListenerKey, Origin, REDIRECT_PORT, Socket, TUNNEL_PORT, TrueClient, option,
+};
 pub use pod::{Class, Pod, PodUse, ProbeKey, Settings, Workload};
 pub use service::{Affinity, AffinityKey, Backend, BackendKey, MemberKey, Service, ServiceKey};
 
 /// The version of everything in this module: the pin directory is named after it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;
@@ -50,8 +52,11 @@ boundary! {
     AffinityKey = 32,
     Affinity = 32,
     FlowKey = 40,
-    Flow = 112,
-    Socket = 104,
+    Flow = 136,
+    Socket = 128,
+    FlowRecord = 88,
+    TrueClient = 20,
+    ListenerKey = 16,
     Event = 160,
     DenialKey = 32,
     crate::policy::RulingKey = 20,
@@ -69,6 +74,8 @@ pub mod capacity {
     pub const SERVICES: u32 = 65_536;
     /// Endpoint slots over all Services.
     pub const BACKENDS: u32 = 1_048_576;
+    /// Listeners of the agent, two a pod.
+    pub const LISTENERS: u32 = 2 * PODS;
     /// Sticky picks.
     pub const AFFINITIES: u32 = 65_536;
     /// TCP connections of enrolled pods that are open at once.

@@ -88,6 +88,30 @@ impl Address {
         words[0] == 0 && words[1] == 0 && words[2] == 0 && words[3] == u32::from_be(1)
     }
 
+    /// An address that stands for a pod's outbound listener: within the pod every one of
+    /// `127.64.0.0/10` and `fdc7:3ab1:5e20::/64` is its own, so that ports do not run out. The
+    /// slot keeps the tuples of pods apart, the lowest 10 bits of `random` those of connections.
+    #[inline(always)]
+    #[must_use]
+    pub const fn redirect(v4: bool, slot: u32, random: u32) -> Self {
+        let low = ((slot & 0xfff) << 10 | random & 0x3ff).to_be_bytes();
+        if v4 {
+            return Self::v4([127, 64 | low[1], low[2], low[3]]);
+        }
+        Self([0xfd, 0xc7, 0x3a, 0xb1, 0x5e, 0x20, 0, 0, 0, 0, 0, 1, 0, low[1], low[2], low[3]])
+    }
+
+    /// Whether it may have come from [`Address::redirect`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_redirect(&self) -> bool {
+        if self.is_v4() {
+            return self.0[12] == 127 && self.0[13] & 0xc0 == 64;
+        }
+        let words = self.words();
+        words[0] == u32::from_be(0xfdc7_3ab1) && words[1] == u32::from_be(0x5e20_0000)
+    }
+
     /// `fe80::/10`.
     #[inline(always)]
     #[must_use]
@@ -105,6 +129,9 @@ impl Address {
         self.0[0] == 0xff
     }
 }
+
+/// Length of the IPv6 prefix of [`Address::redirect`], which wire makes local in every pod.
+pub const REDIRECT_V6_PREFIX: u8 = 64;
 
 #[cfg(any(test, feature = "user"))]
 mod host {
@@ -135,9 +162,13 @@ mod host {
 
 #[cfg(test)]
 mod tests {
-    use super::Address;
+    use super::{Address, REDIRECT_V6_PREFIX};
+    use crate::abi::capacity;
     use proptest::prelude::*;
-    use std::net::IpAddr;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    const RANGE_V4: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
+    const RANGE_V6: Ipv6Addr = Ipv6Addr::new(0xfdc7, 0x3ab1, 0x5e20, 0, 0, 0, 0, 0);
 
     proptest! {
         #[test]
@@ -149,6 +180,62 @@ mod tests {
             prop_assert_eq!(address.is_unspecified(), back.is_unspecified());
             prop_assert_eq!(address.is_v4(), back.is_ipv4());
             prop_assert_eq!(Address::from_words(address.words()), address);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_redirect_is_known_again_and_local_to_its_pod(v4: bool, slot in 0..capacity::PODS, random: u32) {
+            let address = Address::redirect(v4, slot, random);
+            prop_assert!(address.is_redirect());
+            prop_assert_eq!(address.is_v4(), v4);
+            prop_assert!(!address.is_unspecified());
+            match IpAddr::from(address) {
+                IpAddr::V4(ip) => prop_assert_eq!(u32::from(ip) >> 22, u32::from(RANGE_V4) >> 22),
+                IpAddr::V6(ip) => {
+                    let host = 128 - u32::from(REDIRECT_V6_PREFIX);
+                    prop_assert_eq!(u128::from(ip) >> host, u128::from(RANGE_V6) >> host);
+                }
+            }
+        }
+
+        #[test]
+        fn redirects_of_two_pods_or_of_two_spreads_differ(
+            v4: bool,
+            one in (0..capacity::PODS, 0u32..1024),
+            other in (0..capacity::PODS, 0u32..1024),
+        ) {
+            let (a, b) = (Address::redirect(v4, one.0, one.1), Address::redirect(v4, other.0, other.1));
+            prop_assert_eq!(a == b, one == other);
+        }
+
+        #[test]
+        fn only_the_two_ranges_are_redirects(ip: IpAddr) {
+            let within = match ip.to_canonical() {
+                IpAddr::V4(ip) => u32::from(ip) >> 22 == u32::from(RANGE_V4) >> 22,
+                IpAddr::V6(ip) => u128::from(ip) >> 64 == u128::from(RANGE_V6) >> 64,
+            };
+            prop_assert_eq!(Address::from(ip).is_redirect(), within);
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_ranges_and_their_neighbours() {
+        for (text, redirect) in [
+            ("127.63.255.255", false),
+            ("127.64.0.0", true),
+            ("127.127.255.255", true),
+            ("127.128.0.0", false),
+            ("127.0.0.1", false),
+            ("10.64.0.1", false),
+            ("fdc7:3ab1:5e20::", true),
+            ("fdc7:3ab1:5e20:0:ffff:ffff:ffff:ffff", true),
+            ("fdc7:3ab1:5e20:1::", false),
+            ("fdc7:3ab1:5e1f:ffff::", false),
+            ("::1", false),
+        ] {
+            let ip: IpAddr = text.parse().unwrap();
+            assert_eq!(Address::from(ip).is_redirect(), redirect, "{text}");
         }
     }
 

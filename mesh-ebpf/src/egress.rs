@@ -28,6 +28,8 @@ pub enum Transport {
     Direct,
     /// Plaintext to where nothing can be proven.
     Plaintext,
+    /// Through the tunnel, both names proven by mTLS.
+    Tunnel,
     /// Refused, and why.
     Refused(Reason),
 }
@@ -59,7 +61,7 @@ pub const fn transport(source: Source, destination: Destination, mtls: u8) -> Tr
     }
     let always = source.encrypt_always || destination.flags & Workload::ENCRYPT_ALWAYS != 0;
     if !local || !source.local_proof || always {
-        return Transport::Refused(Reason::TunnelNotBuilt);
+        return Transport::Tunnel;
     }
     Transport::Direct
 }
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn plain_bytes_to_an_enrolled_pod_leave_the_node_only_when_egress_says_off() {
         for mtls in [Mtls::Preferred, Mtls::Required] {
-            assert_eq!(transport(SOURCE, REMOTE, mtls as u8), Transport::Refused(Reason::TunnelNotBuilt));
+            assert_eq!(transport(SOURCE, REMOTE, mtls as u8), Transport::Tunnel);
         }
         assert_eq!(transport(SOURCE, REMOTE, Mtls::Off as u8), Transport::Plaintext);
     }
@@ -87,10 +89,7 @@ mod tests {
     fn same_node_is_direct_while_the_tuple_is_proof() {
         assert_eq!(transport(SOURCE, LOCAL, Mtls::Required as u8), Transport::Direct);
         let without = Source { local_proof: false, ..SOURCE };
-        assert_eq!(
-            transport(without, LOCAL, Mtls::Preferred as u8),
-            Transport::Refused(Reason::TunnelNotBuilt)
-        );
+        assert_eq!(transport(without, LOCAL, Mtls::Preferred as u8), Transport::Tunnel);
     }
 
     #[test]
@@ -98,10 +97,7 @@ mod tests {
         let source = Source { encrypt_always: true, ..SOURCE };
         let destination = Destination { flags: LOCAL.flags | Workload::ENCRYPT_ALWAYS };
         for (source, destination) in [(source, LOCAL), (SOURCE, destination)] {
-            assert_eq!(
-                transport(source, destination, Mtls::Preferred as u8),
-                Transport::Refused(Reason::TunnelNotBuilt)
-            );
+            assert_eq!(transport(source, destination, Mtls::Preferred as u8), Transport::Tunnel);
         }
     }
 

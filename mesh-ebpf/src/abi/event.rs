@@ -36,8 +36,8 @@ pub enum Reason {
     MtlsRequired = 4,
     /// The egress rule requires mTLS and the destination is not enrolled.
     EgressMtlsRequired = 5,
-    /// It needs the tunnel, which is not built yet.
-    TunnelNotBuilt = 6,
+    /// The agent's listener in the pod is not there, so the tunnel cannot be reached.
+    ListenerMissing = 6,
     /// The pod's compiled policy is not in the kernel: refused until it is.
     PolicyMissing = 7,
     /// The Service has no endpoint.
@@ -78,18 +78,64 @@ pub enum Reason {
     PolicyChanged = 38,
     /// Closed by the mesh because its endpoint is gone.
     EndpointGone = 39,
+    /// The identity has no valid certificate yet.
+    NoCertificate = 48,
+    /// The peer's certificate does not chain to a root of the trust domain (or is self-signed).
+    CertificateUntrusted = 49,
+    /// The peer's certificate has expired.
+    CertificateExpired = 50,
+    /// The peer's certificate is not valid yet.
+    CertificateNotYetValid = 51,
+    /// The peer's certificate was issued to a node that has been removed.
+    CertificateRevoked = 52,
+    /// The peer's identity is of another trust domain.
+    TrustDomainMismatch = 53,
+    /// The peer's identity is not one that discovery says the destination may have.
+    NameMismatch = 54,
+    /// The peer showed no certificate.
+    NoClientCertificate = 55,
+    /// The TLS handshake failed otherwise.
+    TlsFailed = 56,
+    /// The tunnel port answered with a RST.
+    TunnelRefused = 57,
+    /// The tunnel port did not answer.
+    TunnelTimedOut = 58,
+    /// The destination's network is unreachable.
+    TunnelUnreachable = 59,
+    /// What answers at the tunnel port does not speak HBONE.
+    PeerNotHbone = 60,
+    /// The destination's policy refused it (401).
+    PeerDenied = 61,
+    /// The tunnel's other end reset the stream or went away.
+    PeerFailed = 62,
+    /// The destination's application refused the connection.
+    UpstreamRefused = 63,
+    /// The destination's application did not answer.
+    UpstreamTimedOut = 64,
+    /// The destination's application could not be reached from its own node.
+    UpstreamUnreachable = 65,
+    /// The tunnel request was malformed or not for this pod (400).
+    BadRequest = 66,
+    /// relay is at a bound of its own: open files, handshakes or streams.
+    RelayExhausted = 67,
+    /// relay is shutting down.
+    Draining = 68,
+    /// A connection at the outbound listener that no socket of the pod published.
+    FlowUnknown = 69,
+    /// wire gave no socket in the pod's namespace.
+    SocketUnavailable = 70,
 }
 
 impl Reason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 50] = [
         Self::None,
         Self::PolicyDenied,
         Self::NoRuleAllows,
         Self::DefaultDenied,
         Self::MtlsRequired,
         Self::EgressMtlsRequired,
-        Self::TunnelNotBuilt,
+        Self::ListenerMissing,
         Self::PolicyMissing,
         Self::NoEndpoint,
         Self::PodPending,
@@ -110,6 +156,29 @@ impl Reason {
         Self::Cancelled,
         Self::PolicyChanged,
         Self::EndpointGone,
+        Self::NoCertificate,
+        Self::CertificateUntrusted,
+        Self::CertificateExpired,
+        Self::CertificateNotYetValid,
+        Self::CertificateRevoked,
+        Self::TrustDomainMismatch,
+        Self::NameMismatch,
+        Self::NoClientCertificate,
+        Self::TlsFailed,
+        Self::TunnelRefused,
+        Self::TunnelTimedOut,
+        Self::TunnelUnreachable,
+        Self::PeerNotHbone,
+        Self::PeerDenied,
+        Self::PeerFailed,
+        Self::UpstreamRefused,
+        Self::UpstreamTimedOut,
+        Self::UpstreamUnreachable,
+        Self::BadRequest,
+        Self::RelayExhausted,
+        Self::Draining,
+        Self::FlowUnknown,
+        Self::SocketUnavailable,
     ];
 
     /// From its number; an unknown number is [`Reason::None`].
@@ -128,7 +197,7 @@ impl Reason {
             Self::DefaultDenied => "DefaultDenied",
             Self::MtlsRequired => "MtlsRequired",
             Self::EgressMtlsRequired => "EgressMtlsRequired",
-            Self::TunnelNotBuilt => "TunnelNotBuilt",
+            Self::ListenerMissing => "ListenerMissing",
             Self::PolicyMissing => "PolicyMissing",
             Self::NoEndpoint => "NoEndpoint",
             Self::PodPending => "PodPending",
@@ -149,6 +218,29 @@ impl Reason {
             Self::Cancelled => "Cancelled",
             Self::PolicyChanged => "PolicyChanged",
             Self::EndpointGone => "EndpointGone",
+            Self::NoCertificate => "NoCertificate",
+            Self::CertificateUntrusted => "CertificateUntrusted",
+            Self::CertificateExpired => "CertificateExpired",
+            Self::CertificateNotYetValid => "CertificateNotYetValid",
+            Self::CertificateRevoked => "CertificateRevoked",
+            Self::TrustDomainMismatch => "TrustDomainMismatch",
+            Self::NameMismatch => "NameMismatch",
+            Self::NoClientCertificate => "NoClientCertificate",
+            Self::TlsFailed => "TlsFailed",
+            Self::TunnelRefused => "TunnelRefused",
+            Self::TunnelTimedOut => "TunnelTimedOut",
+            Self::TunnelUnreachable => "TunnelUnreachable",
+            Self::PeerNotHbone => "PeerNotHbone",
+            Self::PeerDenied => "PeerDenied",
+            Self::PeerFailed => "PeerFailed",
+            Self::UpstreamRefused => "UpstreamRefused",
+            Self::UpstreamTimedOut => "UpstreamTimedOut",
+            Self::UpstreamUnreachable => "UpstreamUnreachable",
+            Self::BadRequest => "BadRequest",
+            Self::RelayExhausted => "RelayExhausted",
+            Self::Draining => "Draining",
+            Self::FlowUnknown => "FlowUnknown",
+            Self::SocketUnavailable => "SocketUnavailable",
         }
     }
 }
@@ -263,11 +355,15 @@ pub enum Counter {
     Closed = 14,
     /// Connections the host made to local pods, published as the node's.
     HostPublished = 15,
+    /// Connections redirected to the tunnel.
+    Tunnelled = 16,
+    /// Tunnelled connections delivered to a local pod.
+    Delivered = 17,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: u32 = 16;
+    pub const COUNT: u32 = 18;
 
     /// Their metric names, by index.
     pub const NAMES: [&'static str; Self::COUNT as usize] = [
@@ -287,5 +383,7 @@ impl Counter {
         "connections_opened",
         "connections_closed",
         "host_published",
+        "tunnelled",
+        "delivered",
     ];
 }

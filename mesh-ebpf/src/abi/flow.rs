@@ -50,6 +50,9 @@ pub enum Origin {
     Host = 2,
     /// An admitted datagram of an unproven peer; the entry only lets the answers out.
     Answer = 3,
+    /// A socket of the agent inside a pod's namespace: a tunnel, or the delivery of a tunnelled
+    /// connection. Proves nothing about the pod.
+    Agent = 4,
 }
 
 impl Origin {
@@ -61,6 +64,7 @@ impl Origin {
             1 => Self::Pod,
             2 => Self::Host,
             3 => Self::Answer,
+            4 => Self::Agent,
             _ => Self::Unproven,
         }
     }
@@ -106,6 +110,12 @@ pub struct Flow {
     pub bytes: u64,
     /// Datagrams sent by the connecting side.
     pub packets: u64,
+    /// The endpoint it is for: the tuple's destination, or what lies behind the tunnel.
+    pub endpoint: Address,
+    /// Port of `endpoint`.
+    pub endpoint_port: u16,
+    /// Always 0.
+    pub reserved2: [u8; 6],
 }
 
 impl Flow {
@@ -113,6 +123,10 @@ impl Flow {
     pub const SERVER_CLOSED: u8 = 1;
     /// The destination's ingress gate let it through (UDP), so answers may leave.
     pub const ADMITTED: u8 = 2;
+    /// It was redirected to its pod's outbound listener and goes through the tunnel.
+    pub const TUNNELLED: u8 = 4;
+    /// The agent delivers a tunnelled connection; `dialled` is the true client.
+    pub const DELIVERY: u8 = 8;
 }
 
 /// What a hook left on a socket, value of the socket storage `mesh_sockets`. Written anew by every
@@ -122,11 +136,13 @@ impl Flow {
 pub struct Socket {
     /// What the application dialled; for an accepted socket, its peer.
     pub dialled: Address,
-    /// Where it went.
+    /// The endpoint it is for.
     pub destination: Address,
-    /// What the application dialled.
+    /// Where it was redirected to instead, when [`Socket::TUNNELLED`].
+    pub redirect: Address,
+    /// What the application dialled; for an accepted socket, its peer.
     pub dialled_port: u16,
-    /// Where it went.
+    /// Port of `destination`.
     pub destination_port: u16,
     /// [`crate::abi::Pod::slot`] of its pod.
     pub slot: u32,
@@ -152,6 +168,10 @@ pub struct Socket {
     pub peer_uid: u64,
     /// Group of its destination when connecting; unused when accepted.
     pub peer_group: u64,
+    /// Port of `redirect`.
+    pub redirect_port: u16,
+    /// Always 0.
+    pub reserved: [u8; 6],
 }
 
 impl Socket {
@@ -165,4 +185,88 @@ impl Socket {
     pub const TRANSLATED: u32 = 8;
     /// An Audit policy would have denied it.
     pub const AUDITED: u32 = 16;
+    /// It was redirected to its pod's outbound listener.
+    pub const TUNNELLED: u32 = 32;
+    /// The agent's: a tunnelled connection delivered to a pod. `dialled` is the true client, on the
+    /// connecting socket as on the accepted one.
+    pub const DELIVERY: u32 = 64;
 }
+
+/// What the agent reads of a connection it accepted from a pod, by [`option::FLOW`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct FlowRecord {
+    /// What the application dialled.
+    pub dialled: Address,
+    /// The endpoint that was picked.
+    pub endpoint: Address,
+    /// Cookie of the application's socket.
+    pub cookie: u64,
+    /// Cookie of its network namespace.
+    pub netns: u64,
+    /// Group of its pod.
+    pub group: u64,
+    /// [`crate::abi::Pod::uid`] of its pod.
+    pub uid: u64,
+    /// When it was opened, nanoseconds of the monotonic clock.
+    pub opened_at: u64,
+    /// The egress set that admitted it.
+    pub set: SetId,
+    /// What the application dialled.
+    pub dialled_port: u16,
+    /// Port of `endpoint`.
+    pub endpoint_port: u16,
+    /// Rule of `set` that admitted it.
+    pub rule: u16,
+    /// An [`Origin`].
+    pub origin: u8,
+    /// Bits of `Flow::*`.
+    pub flags: u8,
+}
+
+/// What the agent says of a delivery before it connects, by [`option::CLIENT`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct TrueClient {
+    /// The client's address.
+    pub address: Address,
+    /// The client's port.
+    pub port: u16,
+    /// Always 0.
+    pub reserved: u16,
+}
+
+/// Socket options that the mesh answers, on the agent's own sockets only (KERNEL 11).
+pub mod option {
+    /// Their level, which is no protocol's.
+    pub const LEVEL: i32 = 0x6d65;
+    /// `getsockopt`: the [`super::FlowRecord`] of an accepted socket; ENOENT where there is none.
+    pub const FLOW: i32 = 1;
+    /// `setsockopt`: the [`super::TrueClient`] of a delivery, before it connects.
+    pub const CLIENT: i32 = 2;
+}
+
+/// Key of `mesh_listeners`, the agent's listening sockets by the pod's namespace.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(C)]
+pub struct ListenerKey {
+    /// Cookie of the namespace.
+    pub netns: u64,
+    /// One of `ListenerKey::*`.
+    pub role: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+impl ListenerKey {
+    /// Takes what leaves the pod for the tunnel.
+    pub const OUTBOUND: u32 = 1;
+    /// Takes tunnels that come in.
+    pub const TUNNEL: u32 = 2;
+}
+
+/// The port of the tunnel (HBONE).
+pub const TUNNEL_PORT: u16 = 15008;
+/// The port in a redirected connection's tuple. Nothing listens at it: the gate steers by
+/// reference, to the listener of the pod whose flow it is.
+pub const REDIRECT_PORT: u16 = 15001;

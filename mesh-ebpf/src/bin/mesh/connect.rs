@@ -4,7 +4,9 @@
 //! policy of the pod, then the transport. What is decided is left on the socket for `sock_ops` to
 //! publish and for `getpeername`; a connect the mesh has no part in wipes what an earlier one left.
 
-use aya_ebpf::{bindings::bpf_sock_addr, helpers::bpf_setsockopt};
+mod redirect;
+
+use aya_ebpf::bindings::bpf_sock_addr;
 use mesh_ebpf::{
     abi::{Class, Counter, Origin, Pod, Reason, Settings, Socket, TCP, UDP, capacity},
     address::Address,
@@ -13,7 +15,7 @@ use mesh_ebpf::{
 
 use crate::{
     datagram::publish,
-    egress::{judge, unknown},
+    egress::{Admission, judge, unknown},
     kernel::{
         EAGAIN, EHOSTUNREACH, ENETUNREACH, GO_ON, count, fail, forget_socket, now, settings, socket_or_new,
         use_of,
@@ -24,9 +26,6 @@ use crate::{
     sockaddr::{Family, SockAddr},
     task::{self, Owner},
 };
-
-const SOL_SOCKET: i32 = 1;
-const SO_BINDTODEVICE: i32 = 25;
 
 /// The hook.
 #[inline(always)]
@@ -59,7 +58,7 @@ pub fn run(ctx: *mut bpf_sock_addr, family: Family) -> i32 {
             from_pod(&addr, &mut subject, pod, settings)
         }
         Owner::UnknownPod => unknown(settings),
-        Owner::Agent => leave_alone(&addr),
+        Owner::Agent => from_agent(&addr, protocol, settings),
         Owner::Host => from_host(&addr, protocol, settings),
     }
 }
@@ -94,41 +93,63 @@ fn from_host(addr: &SockAddr, protocol: u8, settings: &Settings) -> i32 {
     }
     // SAFETY: the context's own socket.
     if let Some(socket) = unsafe { socket_or_new(addr.sk()) } {
-        let port = addr.port();
-        *socket = record(&destination, port, &destination, port, protocol);
-        socket.origin = Origin::Host as u8;
+        socket.dialled = destination;
+        socket.dialled_port = addr.port();
+        of_the_node(socket, &destination, addr.port(), Origin::Host);
         socket.netns = settings.node_netns;
+        socket.flags = 0;
     }
     // Without memory for it the probe is merely unproven.
     GO_ON
 }
 
+/// The agent's connect from within a pod's namespace: left on the socket so that its SYN may leave
+/// the pod, or reach the pod's application for the client that the agent named
+/// ([`crate::options`]). In the node's namespace the agent is left alone.
 #[inline(always)]
-fn record(dialled: &Address, dialled_port: u16, to: &Address, port: u16, protocol: u8) -> Socket {
-    Socket {
-        dialled: *dialled,
-        destination: *to,
-        dialled_port,
-        destination_port: port,
-        slot: 0,
-        group: 0,
-        netns: 0,
-        uid: 0,
-        set: SetId::EMPTY,
-        opened_at: 0,
-        rule: 0,
-        origin: 0,
-        protocol,
-        flags: 0,
-        peer_uid: 0,
-        peer_group: 0,
+fn from_agent(addr: &SockAddr, protocol: u8, settings: &Settings) -> i32 {
+    let netns = addr.netns();
+    if protocol != TCP || netns == settings.node_netns {
+        return leave_alone(addr);
     }
+    // SAFETY: the context's own socket.
+    let Some(socket) = (unsafe { socket_or_new(addr.sk()) }) else {
+        count(Counter::StorageFailed);
+        return fail(EAGAIN);
+    };
+    let destination = addr.address();
+    if socket.flags & Socket::DELIVERY == 0 {
+        socket.dialled = destination;
+        socket.dialled_port = addr.port();
+    }
+    of_the_node(socket, &destination, addr.port(), Origin::Agent);
+    socket.netns = netns;
+    socket.flags &= Socket::DELIVERY;
+    GO_ON
+}
+
+/// Writes the record of a connection that is no pod's, but for its namespace, its flags and what was
+/// dialled.
+#[inline(always)]
+fn of_the_node(socket: &mut Socket, destination: &Address, port: u16, origin: Origin) {
+    socket.destination = *destination;
+    socket.destination_port = port;
+    socket.slot = 0;
+    socket.group = 0;
+    socket.uid = 0;
+    socket.set = SetId::EMPTY;
+    socket.opened_at = now();
+    socket.rule = 0;
+    socket.origin = origin as u8;
+    socket.protocol = TCP;
+    socket.peer_uid = 0;
+    socket.peer_group = 0;
 }
 
 #[inline(always)]
 fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settings) -> i32 {
     let protocol = subject.tuple.protocol;
-    if subject.dialled.is_loopback() || subject.dialled.is_unspecified() {
+    if subject.dialled.is_loopback() || subject.dialled.is_unspecified() || subject.dialled.is_redirect() {
         return leave_alone(addr);
     }
     let mut endpoint = Endpoint { address: subject.dialled, port: subject.dialled_port, reserved: 0 };
@@ -143,19 +164,18 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
             return fail(EHOSTUNREACH);
         }
     }
-    let mut rule = mesh_ebpf::policy::rule::DEFAULT;
-    let mut audited = false;
+    let mut admission = Admission::UNASKED;
     let to_itself = pod.owns(&endpoint.address);
     if to_itself {
         subject.peer_group = pod.group;
         // A connected UDP socket's own datagrams never pass the interface where its tuple would be
         // published; its port is not chosen yet, so 0 stands for it (see `gate`).
-        if protocol == UDP && publish(subject, pod, u32::from(rule)) != 0 {
+        if protocol == UDP && publish(subject, pod, u32::from(admission.rule)) != 0 {
             report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
             return fail(EAGAIN);
         }
     } else {
-        let refused = judge(subject, pod, settings, &mut rule, &mut audited);
+        let refused = judge(subject, pod, settings, &mut admission);
         if refused != 0 {
             return fail(refused);
         }
@@ -166,6 +186,12 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
     {
         report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
         return fail(EAGAIN);
+    }
+    let netns = addr.netns();
+    if admission.tunnelled && netns != pod.netns {
+        // A namespace that the pod nested in its own: there is no listener in it.
+        report::denied(subject, Reason::ListenerMissing, pod.egress, admission.rule);
+        return fail(ENETUNREACH);
     }
     // SAFETY: the context's own socket.
     let Some(socket) = (unsafe { socket_or_new(addr.sk()) }) else {
@@ -178,38 +204,30 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
     socket.destination_port = endpoint.port;
     socket.slot = pod.slot;
     socket.group = pod.group;
-    socket.netns = addr.netns();
+    socket.netns = netns;
     socket.uid = pod.uid;
     socket.set = pod.egress;
     socket.opened_at = now();
-    socket.rule = rule;
+    socket.rule = admission.rule;
     socket.origin = Origin::Pod as u8;
     socket.protocol = protocol;
-    socket.flags = 0;
+    socket.flags = if admission.audited { Socket::AUDITED } else { 0 };
     socket.peer_uid = 0;
     socket.peer_group = subject.peer_group;
-    if audited {
-        socket.flags |= Socket::AUDITED;
-    }
-    let translated = endpoint.port != subject.dialled_port || !endpoint.address.is(&subject.dialled);
-    if translated {
+    let rewritten = if admission.tunnelled {
+        redirect::to_listener(addr, socket, pod)
+    } else if endpoint.port != subject.dialled_port || !endpoint.address.is(&subject.dialled) {
         socket.flags |= Socket::TRANSLATED;
-        if !addr.set(&endpoint.address, endpoint.port) {
-            report::denied(subject, Reason::NoEndpoint, SetId::EMPTY, 0);
-            return fail(EHOSTUNREACH);
+        if to_itself {
+            redirect::unbind_from_device(addr);
         }
-        if to_itself && addr.bound_interface() != 0 {
-            unbind_from_device(addr);
-        }
+        addr.set(&endpoint.address, endpoint.port)
+    } else {
+        true
+    };
+    if !rewritten {
+        report::denied(subject, Reason::NoEndpoint, SetId::EMPTY, 0);
+        return fail(EHOSTUNREACH);
     }
     GO_ON
-}
-
-/// A socket bound to `eth0` cannot reach its own pod, which is behind `lo`; unbound it can
-/// (KERNEL 1). Only done when a Service's pick turned out to be the client itself.
-#[inline(always)]
-fn unbind_from_device(addr: &SockAddr) {
-    let mut none = 0u32;
-    // SAFETY: the context, and a readable buffer of the length given; an empty name unbinds.
-    unsafe { bpf_setsockopt(addr.as_ptr().cast(), SOL_SOCKET, SO_BINDTODEVICE, (&raw mut none).cast(), 4) };
 }

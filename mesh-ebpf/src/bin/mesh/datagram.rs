@@ -9,11 +9,11 @@ use aya_ebpf::bindings::bpf_sock_addr;
 use mesh_ebpf::{
     abi::{Class, Flow, FlowKey, Origin, Pod, Reason, Settings, Socket, UDP},
     address::Address,
-    policy::{Direction, SetId, rule},
+    policy::{Direction, SetId},
 };
 
 use crate::{
-    egress::{judge, unknown},
+    egress::{Admission, judge, unknown},
     kernel::{EAGAIN, EHOSTUNREACH, ENETUNREACH, GO_ON, fail, now, settings, socket},
     maps::DATAGRAMS,
     report::{self, Subject, may_publish_datagram},
@@ -90,7 +90,7 @@ fn own_side(addr: &SockAddr, pod: &Pod, tuple: &mut FlowKey) {
 
 #[inline(always)]
 fn send_from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settings) -> i32 {
-    if subject.dialled.is_loopback() || subject.dialled.is_unspecified() {
+    if subject.dialled.is_loopback() || subject.dialled.is_unspecified() || subject.dialled.is_redirect() {
         return GO_ON;
     }
     if addr.is_connected() {
@@ -119,15 +119,14 @@ fn send_from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &S
             return fail(EHOSTUNREACH);
         }
     }
-    let mut deciding = rule::DEFAULT;
+    let mut admission = Admission::UNASKED;
     if !pod.owns(&endpoint.address) {
-        let mut audited = false;
-        let refused = judge(subject, pod, settings, &mut deciding, &mut audited);
+        let refused = judge(subject, pod, settings, &mut admission);
         if refused != 0 {
             return fail(refused);
         }
     }
-    if publish(subject, pod, u32::from(deciding)) != 0 {
+    if publish(subject, pod, u32::from(admission.rule)) != 0 {
         report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
         return fail(EAGAIN);
     }
@@ -191,6 +190,9 @@ pub fn publish(subject: &Subject, pod: &Pod, deciding: u32) -> i32 {
         reserved: 0,
         bytes: 0,
         packets: 0,
+        endpoint: subject.tuple.destination,
+        endpoint_port: subject.tuple.destination_port,
+        reserved2: [0; 6],
     };
     DATAGRAMS.insert(&subject.tuple, &flow, 0).map_or(1, |()| 0)
 }

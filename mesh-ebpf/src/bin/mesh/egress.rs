@@ -4,7 +4,7 @@ use mesh_ebpf::{
     abi::{Counter, Pod, Settings, TCP},
     address::Address,
     egress::{Destination, Source, Transport, transport},
-    policy::Peer,
+    policy::{Peer, rule},
 };
 
 use crate::{
@@ -13,6 +13,23 @@ use crate::{
     report::{self, Subject},
     verdict,
 };
+
+/// What an admitted connection or datagram is to be.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Admission {
+    /// The rule that admitted it.
+    pub rule: u16,
+    /// An Audit policy would have denied it.
+    pub audited: bool,
+    /// It goes through the tunnel.
+    pub tunnelled: bool,
+}
+
+impl Admission {
+    /// Of what no policy is asked: what a pod sends to itself.
+    pub const UNASKED: Self = Self { rule: rule::DEFAULT, audited: false, tunnelled: false };
+}
 
 /// A pod that discovery does not know (SEMANTICS 1.1).
 #[inline(always)]
@@ -27,13 +44,7 @@ pub fn unknown(settings: &Settings) -> i32 {
 
 /// Asks the policy and chooses the transport; 0 to go on, else the errno.
 #[inline(never)]
-pub fn judge(
-    subject: &mut Subject,
-    pod: &Pod,
-    settings: &Settings,
-    rule: &mut u16,
-    audited: &mut bool,
-) -> i32 {
+pub fn judge(subject: &mut Subject, pod: &Pod, settings: &Settings, admission: &mut Admission) -> i32 {
     let mut flags = 0;
     // SAFETY: entries are replaced whole and read by word.
     if let Some(workload) = unsafe { WORKLOADS.get(&subject.tuple.destination) } {
@@ -43,7 +54,7 @@ pub fn judge(
     let peer = Peer::Proven(subject.peer_group);
     let to = &subject.tuple;
     let verdict = verdict::ask(pod.egress, peer, &to.destination, to.protocol, to.destination_port);
-    *rule = verdict.rule;
+    admission.rule = verdict.rule;
     if !verdict.allowed {
         report::denied_by(subject, pod.egress, &verdict);
         return EPERM;
@@ -53,12 +64,16 @@ pub fn judge(
         encrypt_always: pod.flags & Pod::ENCRYPT_ALWAYS != 0,
         tcp: subject.tuple.protocol == TCP,
     };
-    if let Transport::Refused(reason) = transport(source, Destination { flags }, verdict.mtls) {
-        report::denied(subject, reason, pod.egress, verdict.rule);
-        return EPERM;
+    match transport(source, Destination { flags }, verdict.mtls) {
+        Transport::Direct | Transport::Plaintext => {}
+        Transport::Tunnel => admission.tunnelled = true,
+        Transport::Refused(reason) => {
+            report::denied(subject, reason, pod.egress, verdict.rule);
+            return EPERM;
+        }
     }
     if verdict.audit_denies {
-        *audited = true;
+        admission.audited = true;
         report::audited(subject, pod.egress, &verdict);
     }
     0

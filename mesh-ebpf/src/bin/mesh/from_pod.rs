@@ -99,9 +99,9 @@ fn refuse(subject: &Subject, reason: Reason) -> i32 {
 
 #[inline(always)]
 fn syn(subject: &Subject, pod: &Pod) -> i32 {
-    // SAFETY: one word of the entry is read.
+    // SAFETY: words of the entry are read one by one.
     if let Some(flow) = unsafe { FLOWS.get(&subject.tuple) }
-        && flow.uid == pod.uid
+        && (flow.uid == pod.uid || flow.origin == Origin::Agent as u8 && flow.netns == pod.netns)
     {
         return NEXT;
     }

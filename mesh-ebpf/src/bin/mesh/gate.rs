@@ -4,20 +4,27 @@
 //! SYN-cookie ACK, a stray FIN) and for every datagram to an unconnected socket. The program is
 //! shared by all pods of the node and knows which one it stands in by the address dialled. Dropping
 //! answers TCP with a RST and UDP with an ICMP port unreachable.
+//!
+//! Three kinds of connection are the agent's: what a pod's connect redirected to it and tunnels that
+//! come in are handed to its listeners in the pod ([`steer`]); what it delivers passes, because relay
+//! asked the policy before.
+
+mod datagrams;
+mod steer;
 
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::bpf_sk_lookup;
 use mesh_ebpf::{
-    abi::{Counter, Flow, FlowKey, Origin, Pod, ProbeKey, Reason, Settings, TCP, UDP},
+    abi::{Counter, Flow, FlowKey, Origin, Pod, ProbeKey, Reason, Settings, TCP, TUNNEL_PORT, UDP, Workload},
     address::Address,
     policy::{Direction, Peer, SetId},
 };
 
 use crate::{
     kernel::{count, now, settings},
-    maps::{CLOSED, DATAGRAMS, FLOWS, LOCAL, PROBES, WORKLOADS},
-    report::{self, Subject, may_publish_datagram},
+    maps::{CLOSED, FLOWS, LOCAL, PROBES, WORKLOADS},
+    report::{self, Subject},
     verdict,
 };
 
@@ -36,8 +43,13 @@ pub fn run(ctx: *mut bpf_sk_lookup) -> u32 {
     subject.dialled_port = subject.tuple.destination_port;
     // SAFETY: `ctx` is the program's context, read word by word (see `sockaddr`).
     let interface = unsafe { read_volatile(&raw const (*ctx).ingress_ifindex) };
-    if interface == LOOPBACK_INTERFACE && subject.dialled.is_loopback() {
-        return PASS;
+    if interface == LOOPBACK_INTERFACE {
+        if subject.dialled.is_redirect() {
+            return steer::outbound(ctx, &mut subject);
+        }
+        if subject.dialled.is_loopback() {
+            return PASS;
+        }
     }
     // SAFETY: entries are replaced whole and read by word.
     let Some(pod) = (unsafe { LOCAL.get(&subject.tuple.destination) }) else {
@@ -51,7 +63,7 @@ pub fn run(ctx: *mut bpf_sk_lookup) -> u32 {
         return PASS;
     }
     subject.of(pod);
-    if tcp { admit_connection(&mut subject, pod) } else { admit_datagram(&mut subject, pod) }
+    if tcp { admit_connection(ctx, &mut subject, pod) } else { datagrams::admit(&mut subject, pod) }
 }
 
 /// Each family is read in a function of its own, see `sockops`.
@@ -101,7 +113,7 @@ fn read_v6(ctx: *mut bpf_sk_lookup, tuple: &mut FlowKey) -> u64 {
 }
 
 #[inline(always)]
-fn admit_connection(subject: &mut Subject, pod: &Pod) -> u32 {
+fn admit_connection(ctx: *mut bpf_sk_lookup, subject: &mut Subject, pod: &Pod) -> u32 {
     if let Some(flow) = FLOWS.get_ptr_mut(&subject.tuple) {
         // SAFETY: a value of the map, readable until the program ends; words are read and written
         // one by one, and only the gate of the destination writes these.
@@ -126,11 +138,18 @@ fn admit_connection(subject: &mut Subject, pod: &Pod) -> u32 {
                     return PASS;
                 }
             }
+            Origin::Agent => {
+                if flow.flags & Flow::DELIVERY != 0 && flow.netns == pod.netns {
+                    return PASS;
+                }
+            }
             _ => {}
         }
-    }
-    if is_late(&subject.tuple) {
+    } else if is_late(&subject.tuple) {
         return DROP;
+    }
+    if subject.dialled_port == TUNNEL_PORT {
+        return steer::tunnel(ctx, subject, pod);
     }
     judge(subject, pod, None)
 }
@@ -173,98 +192,6 @@ fn is_probe(tuple: &FlowKey) -> bool {
     PROBES.get_ptr(&key).is_some()
 }
 
-#[inline(always)]
-fn admit_datagram(subject: &mut Subject, pod: &Pod) -> u32 {
-    if is_answer(&subject.tuple, pod) || is_to_itself(&subject.tuple, pod) {
-        return PASS;
-    }
-    if let Some(flow) = DATAGRAMS.get_ptr_mut(&subject.tuple) {
-        // SAFETY: as in `admit_connection`.
-        let flow = unsafe { &mut *flow };
-        if proof(flow) == Origin::Pod {
-            if flow.uid == pod.uid {
-                return PASS;
-            }
-            subject.proven_by(flow);
-            let verdict = judge(subject, pod, Some(flow));
-            if verdict == PASS {
-                flow.flags |= Flow::ADMITTED;
-            }
-            return verdict;
-        }
-    }
-    let verdict = judge(subject, pod, None);
-    if verdict == PASS && admit(subject, pod) != 0 {
-        report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
-        return DROP;
-    }
-    verdict
-}
-
-/// Whether the datagram answers one that the pod sent.
-#[inline(never)]
-fn is_answer(tuple: &FlowKey, pod: &Pod) -> bool {
-    let asked = tuple.reversed();
-    // SAFETY: words of the entry are read one by one.
-    match unsafe { DATAGRAMS.get(&asked) } {
-        Some(flow) => flow.origin == Origin::Pod as u8 && flow.uid == pod.uid,
-        None => false,
-    }
-}
-
-/// Whether the datagram goes from the pod to itself where it connected to itself, or back: the tuple
-/// is published with port 0 for the one that was not chosen yet.
-#[inline(never)]
-fn is_to_itself(tuple: &FlowKey, pod: &Pod) -> bool {
-    if !tuple.source.is(&tuple.destination) {
-        return false;
-    }
-    let mut connected = *tuple;
-    connected.source_port = 0;
-    // SAFETY: words of the entry are read one by one.
-    match unsafe { DATAGRAMS.get(&connected) } {
-        Some(flow) => flow.origin == Origin::Pod as u8 && flow.uid == pod.uid,
-        None => false,
-    }
-}
-
-/// Remembers an admitted datagram of an unproven peer, so that its answer may leave.
-#[inline(never)]
-fn admit(subject: &Subject, pod: &Pod) -> u32 {
-    let at = now();
-    if let Some(known) = DATAGRAMS.get_ptr_mut(&subject.tuple) {
-        // SAFETY: as in `udp`.
-        let known = unsafe { &mut *known };
-        known.flags |= Flow::ADMITTED;
-        known.seen_at = at;
-        return 0;
-    }
-    if !may_publish_datagram(pod.slot, at) {
-        return 1;
-    }
-    let flow = Flow {
-        cookie: 0,
-        netns: 0,
-        group: 0,
-        uid: 0,
-        opened_at: at,
-        seen_at: at,
-        dialled: subject.dialled,
-        dialled_port: subject.dialled_port,
-        origin: Origin::Answer as u8,
-        flags: Flow::ADMITTED,
-        slot: 0,
-        egress: SetId::EMPTY,
-        ingress: pod.ingress,
-        egress_rule: 0,
-        ingress_rule: 0,
-        reserved: 0,
-        bytes: 0,
-        packets: 0,
-    };
-    DATAGRAMS.insert(&subject.tuple, &flow, 0).map_or(1, |()| 0)
-}
-
 /// Asks the ingress policy. `flow` is the proof, where there is one.
 #[inline(always)]
 fn judge(subject: &mut Subject, pod: &Pod, flow: Option<&mut Flow>) -> u32 {
@@ -273,7 +200,7 @@ fn judge(subject: &mut Subject, pod: &Pod, flow: Option<&mut Flow>) -> u32 {
     } else {
         // SAFETY: entries are replaced whole and read by word.
         match unsafe { WORKLOADS.get(&subject.tuple.source) } {
-            Some(workload) if workload.flags & mesh_ebpf::abi::Workload::HOST_NETWORK == 0 => {
+            Some(workload) if workload.flags & Workload::HOST_NETWORK == 0 => {
                 subject.peer_group = workload.group;
                 Peer::Claimed(workload.group)
             }

@@ -5,6 +5,7 @@
 //! | cgroup connect4/6 | [`connect`] | Service to endpoint, egress policy, transport |
 //! | cgroup sendmsg4/6, recvmsg4/6 | [`datagram`] | the same for UDP, answers relabelled |
 //! | cgroup getpeername4/6 | [`peername`] | the application sees what it dialled |
+//! | cgroup getsockopt, setsockopt on the agent's sockets | [`options`] | a connection's record, a delivery's true client |
 //! | `sock_ops` | [`sockops`] | publishes connections as proof; counts how they go and end |
 //! | `sk_lookup` in a pod's namespace | [`gate`] | ingress policy |
 //! | tcx, host side of a pod's interface | [`from_pod`], [`to_pod`] | source validation, escape guard, other protocols |
@@ -25,6 +26,7 @@ mod from_pod;
 mod gate;
 mod kernel;
 mod maps;
+mod options;
 mod peername;
 mod pending;
 mod report;
@@ -36,8 +38,8 @@ mod to_pod;
 mod verdict;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock_addr, classifier, sk_lookup, sock_ops},
-    programs::{SkBuffContext, SkLookupContext, SockAddrContext, SockOpsContext, TcContext},
+    macros::{cgroup_skb, cgroup_sock_addr, cgroup_sockopt, classifier, sk_lookup, sock_ops},
+    programs::{SkBuffContext, SkLookupContext, SockAddrContext, SockOpsContext, SockoptContext, TcContext},
 };
 use sockaddr::Family;
 
@@ -87,6 +89,18 @@ pub fn mesh_peername4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn mesh_peername6(ctx: SockAddrContext) -> i32 {
     peername::run(ctx.sock_addr, Family::V6)
+}
+
+/// An option of the agent's socket, read.
+#[cgroup_sockopt(getsockopt)]
+pub fn mesh_getopt(ctx: SockoptContext) -> i32 {
+    options::get(ctx.sockopt)
+}
+
+/// An option of the agent's socket, written.
+#[cgroup_sockopt(setsockopt)]
+pub fn mesh_setopt(ctx: SockoptContext) -> i32 {
+    options::set(ctx.sockopt)
 }
 
 /// A TCP socket's progress.

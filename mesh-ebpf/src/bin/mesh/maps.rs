@@ -5,12 +5,12 @@ use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash},
 };
 use mesh_ebpf::{
     abi::{
-        Affinity, AffinityKey, Backend, BackendKey, Counter, DenialKey, Flow, FlowKey, MemberKey, Pod,
-        PodUse, ProbeKey, Service, ServiceKey, Settings, Socket, Workload, capacity,
+        Affinity, AffinityKey, Backend, BackendKey, Counter, DenialKey, Flow, FlowKey, ListenerKey,
+        MemberKey, Pod, PodUse, ProbeKey, Service, ServiceKey, Settings, Socket, Workload, capacity,
     },
     address::Address,
     policy::{CidrKey, Ruling, RulingKey},
@@ -62,6 +62,11 @@ pub static CLOSED: LruHashMap<FlowKey, u64> = LruHashMap::with_max_entries(capac
 
 #[map(name = "mesh_datagrams")]
 pub static DATAGRAMS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(capacity::DATAGRAMS, 0);
+
+/// The agent's listening sockets, by the namespace they are in. User space puts them in; one that is
+/// closed leaves by itself.
+#[map(name = "mesh_listeners")]
+pub static LISTENERS: SockHash<ListenerKey> = SockHash::with_max_entries(capacity::LISTENERS, 0);
 
 #[map(name = "mesh_rulings")]
 pub static RULINGS: LpmTrie<RulingKey, Ruling> = LpmTrie::with_max_entries(capacity::RULINGS, 0);

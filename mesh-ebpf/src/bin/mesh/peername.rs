@@ -1,7 +1,8 @@
-//! cgroup `getpeername4`/`getpeername6`: the application sees the address it dialled.
+//! cgroup `getpeername4`/`getpeername6`: the application sees the address it dialled, and a server
+//! behind the tunnel its true client.
 
 use aya_ebpf::bindings::bpf_sock_addr;
-use mesh_ebpf::abi::{FlowKey, Socket, TCP};
+use mesh_ebpf::abi::{Flow, FlowKey, Socket, TCP};
 
 use crate::{
     kernel::{GO_ON, socket},
@@ -17,11 +18,18 @@ pub fn run(ctx: *mut bpf_sock_addr, family: Family) -> i32 {
     let port = addr.port();
     // SAFETY: the context's own socket.
     if let Some(socket) = unsafe { socket(addr.sk()) } {
+        let shown = if socket.flags & Socket::ACCEPTED != 0 { Socket::DELIVERY } else { Socket::TRANSLATED };
+        if socket.flags & shown == 0 {
+            return GO_ON;
+        }
         // What an earlier connect left is not this peer's.
-        if socket.flags & (Socket::TRANSLATED | Socket::ACCEPTED) == Socket::TRANSLATED
-            && socket.destination_port == port
-            && socket.destination.is(&peer)
-        {
+        let is_it = if socket.flags & Socket::TUNNELLED != 0 {
+            socket.redirect_port == port && socket.redirect.is(&peer)
+        } else {
+            socket.destination_port == port && socket.destination.is(&peer)
+        };
+        if is_it {
+            // An IPv4 socket cannot show an IPv6 client: it goes on seeing where it comes from.
             addr.set(&socket.dialled, socket.dialled_port);
         }
         return GO_ON;
@@ -37,8 +45,17 @@ pub fn run(ctx: *mut bpf_sock_addr, family: Family) -> i32 {
         reserved: [0; 3],
     };
     // SAFETY: words are read one by one, of an entry as old as the connection.
-    if let Some(flow) = unsafe { FLOWS.get(&tuple) }
-        && (flow.dialled_port != port || !flow.dialled.is(&peer))
+    if let Some(flow) = unsafe { FLOWS.get(&tuple) } {
+        if flow.dialled_port != port || !flow.dialled.is(&peer) {
+            let dialled = flow.dialled;
+            addr.set(&dialled, flow.dialled_port);
+        }
+        return GO_ON;
+    }
+    let client = tuple.reversed();
+    // SAFETY: as above.
+    if let Some(flow) = unsafe { FLOWS.get(&client) }
+        && flow.flags & Flow::DELIVERY != 0
     {
         let dialled = flow.dialled;
         addr.set(&dialled, flow.dialled_port);

@@ -3,6 +3,13 @@
 //! Called some seven times per connection, so the operation is looked at first. The published
 //! tuple lives exactly as long as the connecting socket: a retransmitted SYN and a SYN-cookie ACK
 //! look it up again (KERNEL 3).
+//!
+//! A connection that goes through the tunnel is published under its redirected tuple, with the
+//! endpoint it is for; how it opens and ends is relay's to tell, unless it never gets there.
+
+mod accepted;
+mod events;
+mod tuple;
 
 use core::ptr::read_volatile;
 
@@ -11,24 +18,19 @@ use aya_ebpf::{
         BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
         BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
     },
-    helpers::{bpf_get_socket_cookie, bpf_getsockopt, bpf_sock_ops_cb_flags_set},
+    helpers::{bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set},
 };
 use mesh_ebpf::{
-    abi::{Class, Counter, EventKind, Flow, FlowKey, Origin, Reason, Socket, TCP, Workload},
-    address::Address,
-    ended::{self, state},
-    policy::{Direction, Peer, SetId},
+    abi::{Counter, Flow, FlowKey, Origin, Socket, TCP},
+    ended::state,
+    policy::SetId,
 };
 
 use crate::{
-    kernel::{add, count, now, socket, socket_or_new, use_of},
-    maps::{CLOSED, FLOWS, LOCAL, WORKLOADS},
-    report, verdict,
+    kernel::{add, count, now, socket, use_of},
+    maps::{CLOSED, FLOWS, LOCAL},
 };
 
-const AF_INET: u32 = 2;
-const IPPROTO_TCP: i32 = 6;
-const TCP_SYNCNT: i32 = 7;
 const EEXIST: i32 = -17;
 
 /// The hook.
@@ -38,7 +40,7 @@ pub fn run(ctx: *mut bpf_sock_ops) {
     match unsafe { read_volatile(&raw const (*ctx).op) } {
         BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(ctx),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(ctx),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(ctx),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted::run(ctx),
         BPF_SOCK_OPS_STATE_CB => {
             // SAFETY: as above; the arguments of this operation are the old and the new state.
             let new = unsafe { read_volatile(&raw const (*ctx).__bindgen_anon_1.args[1]) };
@@ -48,64 +50,6 @@ pub fn run(ctx: *mut bpf_sock_ops) {
         }
         _ => {}
     }
-}
-
-/// A tuple to be filled.
-const NO_TUPLE: FlowKey = FlowKey {
-    source: Address::UNSPECIFIED,
-    destination: Address::UNSPECIFIED,
-    source_port: 0,
-    destination_port: 0,
-    protocol: 0,
-    reserved: [0; 3],
-};
-
-/// The tuple from this socket's side. Each family is read in a function of its own: LLVM would
-/// else read both through one computed pointer, which the verifier refuses for a context.
-#[inline(always)]
-fn read_tuple(ctx: *mut bpf_sock_ops, tuple: &mut FlowKey) {
-    // SAFETY: as in `run`. `remote_port` holds the `__be16` in its upper half, so that `ntohl`
-    // gives the port; `local_port` is in host order.
-    unsafe {
-        if read_volatile(&raw const (*ctx).family) == AF_INET {
-            read_v4(ctx, tuple);
-        } else {
-            read_v6(ctx, tuple);
-        }
-        tuple.protocol = TCP;
-        tuple.source_port = read_volatile(&raw const (*ctx).local_port) as u16;
-        tuple.destination_port = u32::from_be(read_volatile(&raw const (*ctx).remote_port)) as u16;
-    }
-}
-
-#[inline(never)]
-fn read_v4(ctx: *mut bpf_sock_ops, tuple: &mut FlowKey) -> u64 {
-    // SAFETY: as in `run`.
-    unsafe {
-        tuple.source = Address::from_v4_word(read_volatile(&raw const (*ctx).local_ip4));
-        tuple.destination = Address::from_v4_word(read_volatile(&raw const (*ctx).remote_ip4));
-    }
-    0
-}
-
-#[inline(never)]
-fn read_v6(ctx: *mut bpf_sock_ops, tuple: &mut FlowKey) -> u64 {
-    // SAFETY: as in `run`.
-    unsafe {
-        tuple.source = Address::from_words([
-            read_volatile(&raw const (*ctx).local_ip6[0]),
-            read_volatile(&raw const (*ctx).local_ip6[1]),
-            read_volatile(&raw const (*ctx).local_ip6[2]),
-            read_volatile(&raw const (*ctx).local_ip6[3]),
-        ]);
-        tuple.destination = Address::from_words([
-            read_volatile(&raw const (*ctx).remote_ip6[0]),
-            read_volatile(&raw const (*ctx).remote_ip6[1]),
-            read_volatile(&raw const (*ctx).remote_ip6[2]),
-            read_volatile(&raw const (*ctx).remote_ip6[3]),
-        ]);
-    }
-    0
 }
 
 #[inline(always)]
@@ -140,16 +84,10 @@ fn connecting(ctx: *mut bpf_sock_ops) {
         return;
     }
     follow(ctx);
-    let mut tuple = NO_TUPLE;
-    read_tuple(ctx, &mut tuple);
-    if socket.origin == Origin::Pod as u8 {
-        // Only its own address is the pod's to prove: a nested namespace may use any, and would
-        // take another pod's tuples from it.
-        // SAFETY: entries are replaced whole and read by word.
-        match unsafe { LOCAL.get(&tuple.source) } {
-            Some(pod) if pod.uid == socket.uid && pod.netns == socket.netns => {}
-            _ => return,
-        }
+    let mut tuple = tuple::NO_TUPLE;
+    tuple::read(ctx, &mut tuple);
+    if socket.origin == Origin::Pod as u8 && !is_own(&tuple, socket) {
+        return;
     }
     if publish(&tuple, socket, cookie(ctx)) == 0 {
         socket.flags |= Socket::PUBLISHED;
@@ -162,10 +100,32 @@ fn connecting(ctx: *mut bpf_sock_ops) {
     }
 }
 
+/// Whether the tuple is the pod's to publish. Only its own address is the pod's to prove: a nested
+/// namespace may use any, and would take another pod's tuples from it. A redirected tuple is its
+/// own by where it goes, whatever the application bound the socket to.
+#[inline(always)]
+fn is_own(tuple: &FlowKey, socket: &Socket) -> bool {
+    // SAFETY: entries are replaced whole and read by word.
+    match unsafe { LOCAL.get(&tuple.source) } {
+        Some(pod) => pod.uid == socket.uid && pod.netns == socket.netns,
+        None => {
+            socket.flags & Socket::TUNNELLED != 0
+                && (tuple.source.is_loopback() || tuple.source.is_redirect())
+        }
+    }
+}
+
 /// 0 when the tuple is in the map as this socket's.
 #[inline(never)]
 fn publish(tuple: &FlowKey, socket: &Socket, cookie: u64) -> i32 {
     let at = now();
+    let mut flags = 0;
+    if socket.flags & Socket::TUNNELLED != 0 {
+        flags |= Flow::TUNNELLED;
+    }
+    if socket.flags & Socket::DELIVERY != 0 {
+        flags |= Flow::DELIVERY;
+    }
     let flow = Flow {
         cookie,
         netns: socket.netns,
@@ -176,7 +136,7 @@ fn publish(tuple: &FlowKey, socket: &Socket, cookie: u64) -> i32 {
         dialled: socket.dialled,
         dialled_port: socket.dialled_port,
         origin: socket.origin,
-        flags: 0,
+        flags,
         slot: socket.slot,
         egress: socket.set,
         ingress: SetId::EMPTY,
@@ -185,6 +145,9 @@ fn publish(tuple: &FlowKey, socket: &Socket, cookie: u64) -> i32 {
         reserved: 0,
         bytes: 0,
         packets: 0,
+        endpoint: socket.destination,
+        endpoint_port: socket.destination_port,
+        reserved2: [0; 6],
     };
     match FLOWS.insert(tuple, &flow, u64::from(BPF_NOEXIST)) {
         Ok(()) => 0,
@@ -212,66 +175,17 @@ fn connected(ctx: *mut bpf_sock_ops) {
     if let Some(used) = use_of(socket.slot) {
         add(&used.opened, 1);
     }
-    tell(ctx, socket, EventKind::Opened as u64 | (Reason::None as u64) << 8);
-}
-
-/// A server's socket. Where the client's tuple is published here, the client's side tells the
-/// whole story; an unproven client's is told from this side.
-#[inline(always)]
-fn accepted(ctx: *mut bpf_sock_ops) {
-    let mut own = NO_TUPLE;
-    read_tuple(ctx, &mut own);
-    // SAFETY: entries are replaced whole and read by word.
-    let Some(pod) = (unsafe { LOCAL.get(&own.source) }) else {
-        return;
-    };
-    if pod.class() != Class::Wired {
-        return;
+    if socket.flags & Socket::TUNNELLED == 0 {
+        events::opened(ctx, socket);
     }
-    follow(ctx);
-    let client = own.reversed();
-    // SAFETY: as above.
-    if unsafe { FLOWS.get(&client) }.is_some() {
-        return;
-    }
-    count(Counter::Opened);
-    // SAFETY: the context's own socket, null unless full.
-    let Some(socket) = (unsafe { socket_or_new(read_volatile(&raw const (*ctx).__bindgen_anon_2.sk)) })
-    else {
-        count(Counter::StorageFailed);
-        return;
-    };
-    // SAFETY: as above.
-    let peer = match unsafe { WORKLOADS.get(&client.source) } {
-        Some(workload) if workload.flags & Workload::HOST_NETWORK == 0 => Peer::Claimed(workload.group),
-        _ => Peer::Unknown,
-    };
-    let verdict = verdict::ask(pod.ingress, peer, &client.source, TCP, client.destination_port);
-    socket.dialled = client.destination;
-    socket.destination = client.destination;
-    socket.dialled_port = client.destination_port;
-    socket.destination_port = client.destination_port;
-    socket.slot = pod.slot;
-    socket.group = pod.group;
-    socket.netns = pod.netns;
-    socket.uid = pod.uid;
-    socket.set = pod.ingress;
-    socket.opened_at = now();
-    socket.rule = verdict.rule;
-    socket.origin = Origin::Unproven as u8;
-    socket.protocol = TCP;
-    socket.flags = Socket::ACCEPTED | Socket::ESTABLISHED;
-    socket.peer_uid = 0;
-    socket.peer_group = peer.group();
-    tell(ctx, socket, EventKind::Opened as u64 | (Reason::None as u64) << 8);
 }
 
 #[inline(always)]
 fn closed(ctx: *mut bpf_sock_ops) {
     let Some(socket) = record(ctx) else {
         // The accepted side of a published connection.
-        let mut own = NO_TUPLE;
-        read_tuple(ctx, &mut own);
+        let mut own = tuple::NO_TUPLE;
+        tuple::read(ctx, &mut own);
         let client = own.reversed();
         if let Some(flow) = FLOWS.get_ptr_mut(&client) {
             // SAFETY: a value of the map, readable until the program ends; one byte is written.
@@ -284,22 +198,19 @@ fn closed(ctx: *mut bpf_sock_ops) {
     if socket.flags & Socket::PUBLISHED != 0 {
         unpublish(ctx, socket);
     }
-    if socket.origin == Origin::Host as u8 {
+    if socket.origin == Origin::Host as u8 || socket.origin == Origin::Agent as u8 {
         return;
     }
     count(Counter::Closed);
-    // SAFETY: as in `run`.
-    let (segments, retransmits) =
-        unsafe { (read_volatile(&raw const (*ctx).segs_in), read_volatile(&raw const (*ctx).total_retrans)) };
-    let retries = if old == state::SYN_SENT { syn_retries(ctx) } else { 0 };
-    let reason = ended::reason(old, segments, retransmits, retries);
-    tell(ctx, socket, EventKind::Closed as u64 | (reason as u64) << 8 | u64::from(old) << 32);
+    if socket.flags & Socket::TUNNELLED == 0 || old == state::SYN_SENT {
+        events::closed(ctx, socket, old);
+    }
 }
 
 #[inline(never)]
 fn unpublish(ctx: *mut bpf_sock_ops, socket: &mut Socket) -> u64 {
-    let mut tuple = NO_TUPLE;
-    read_tuple(ctx, &mut tuple);
+    let mut tuple = tuple::NO_TUPLE;
+    tuple::read(ctx, &mut tuple);
     let own = cookie(ctx);
     socket.flags &= !Socket::PUBLISHED;
     if let Some(used) = use_of(socket.slot) {
@@ -314,66 +225,5 @@ fn unpublish(ctx: *mut bpf_sock_ops, socket: &mut Socket) -> u64 {
         let _ = CLOSED.insert(&tuple, &at, 0);
         let _ = FLOWS.remove(&tuple);
     }
-    0
-}
-
-/// How often this socket would retransmit its SYN.
-#[inline(always)]
-fn syn_retries(ctx: *mut bpf_sock_ops) -> u32 {
-    let mut value = 0u32;
-    // SAFETY: the context, and a buffer of the length given.
-    unsafe { bpf_getsockopt(ctx.cast(), IPPROTO_TCP, TCP_SYNCNT, (&raw mut value).cast(), 4) };
-    value
-}
-
-/// Tells that the socket's connection opened or closed; `what` is kind, reason and, at
-/// the end, the state it left.
-#[inline(never)]
-fn tell(ctx: *mut bpf_sock_ops, socket: &Socket, what: u64) -> u64 {
-    let mut own = NO_TUPLE;
-    read_tuple(ctx, &mut own);
-    let accepted = socket.flags & Socket::ACCEPTED != 0;
-    let at = now();
-    let cookie = cookie(ctx);
-    let Some(mut entry) = report::reserve() else {
-        return 0;
-    };
-    let event = entry.as_mut_ptr();
-    // SAFETY: reserved just now, of the right size and alignment; every field is written, each in
-    // place. The context as in `run`; `srtt_us` is in eighths of a microsecond.
-    unsafe {
-        (*event).at = at;
-        (*event).kind = what as u8;
-        (*event).origin = socket.origin;
-        (*event).reason = (what >> 8) as u16;
-        (*event).direction = if accepted { Direction::Ingress as u8 } else { Direction::Egress as u8 };
-        (*event).reserved = 0;
-        (*event).rule = socket.rule;
-        (*event).set = socket.set;
-        (*event).uid = socket.uid;
-        (*event).group = socket.group;
-        (*event).peer_group = socket.peer_group;
-        (*event).tuple = own;
-        if accepted {
-            (*event).tuple = own.reversed();
-        }
-        (*event).dialled = socket.dialled;
-        (*event).dialled_port = socket.dialled_port;
-        (*event).reserved2 = [0; 6];
-        (*event).cookie = cookie;
-        (*event).duration = at.saturating_sub(socket.opened_at);
-        let (sent, received) = ended::payload(
-            (what >> 32) as u32,
-            !accepted,
-            read_volatile(&raw const (*ctx).bytes_acked),
-            read_volatile(&raw const (*ctx).bytes_received),
-        );
-        (*event).bytes_sent = sent;
-        (*event).bytes_received = received;
-        (*event).rtt_microseconds = read_volatile(&raw const (*ctx).srtt_us) >> 3;
-        (*event).retransmits = read_volatile(&raw const (*ctx).total_retrans);
-        (*event).peer_uid = socket.peer_uid;
-    }
-    report::submit(entry);
     0
 }
