@@ -1,4 +1,5 @@
-//! The raw system calls that no crate wraps: `bpf(2)` on links, namespace cookies, clocks, `poll`.
+//! The raw system calls that no crate wraps: `bpf(2)` on links, namespace cookies, clocks, `poll`,
+//! the mesh's own socket options.
 //!
 //! The one module of the host crates that may use `unsafe`. Each function takes and gives safe
 //! types, does one system call, and says next to the call why it is sound. What a crate wraps
@@ -8,6 +9,7 @@ pub(crate) mod bpf;
 pub(crate) mod clock;
 pub(crate) mod feature;
 pub(crate) mod netns;
+pub(crate) mod option;
 pub(crate) mod plain;
 pub(crate) mod poll;
 

@@ -11,27 +11,31 @@
 //! | [`cgroups`], [`interfaces`], [`observe`] | what is on the node: pods, their namespaces, their interfaces |
 //! | [`target`], [`plan`], [`apply`] | what the kernel should hold, the ordered way there, and going it |
 //! | [`content`] | peers, Services and policy sets, checked and mirrored |
+//! | [`listeners`], [`redirect_route`], [`supply`] | sockets of the agent inside pods' namespaces, made here and given to relay |
 //! | [`sockets`], [`judge`], [`enforce`], [`sweep`] | open connections: re-evaluated, aborted, counted |
-//! | [`session`], [`outbox`], [`events`], [`report`] | the exchange with relay |
+//! | [`endpoint`], [`session`], [`outbox`], [`events`], [`report`] | the exchange with relay |
 //! | [`answer`] | questions of the CLI, answered from what the kernel holds |
 //! | [`node`] | the loop that joins them |
 //!
 //! Threads: the loop, and one each for cgroup events, interface events, the ring buffer, work on
-//! sockets, counts and samples, and the two directions of the exchange.
+//! sockets, counts and samples, the two directions of the exchange, and the channel of sockets.
 //!
 //! Capabilities kept after start, see [`privileges`]: `BPF` and `NET_ADMIN` (maps, programs, links,
-//! destroying sockets), `PERFMON` (the verifier's pointer rules), `SYS_ADMIN` (entering network
-//! namespaces), `SYS_PTRACE` (finding the namespace of a process of another user).
+//! destroying sockets, the route of redirected addresses), `PERFMON` (the verifier's pointer rules),
+//! `SYS_ADMIN` (entering network namespaces), `SYS_PTRACE` (finding the namespace of a process of
+//! another user). Sockets inside pods need none of their own: no port of theirs is privileged.
 
 mod answer;
 mod apply;
 mod cgroups;
 mod content;
+mod endpoint;
 mod enforce;
 mod events;
 mod interfaces;
 mod judge;
 mod links;
+mod listeners;
 mod maps;
 mod netlink;
 mod node;
@@ -43,12 +47,14 @@ mod plan;
 mod platform;
 mod privileges;
 mod programs;
+mod redirect_route;
 mod report;
 mod roster;
 mod session;
 mod slots;
 mod sockets;
 mod start;
+mod supply;
 mod sweep;
 mod target;
 

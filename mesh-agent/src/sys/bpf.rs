@@ -35,6 +35,10 @@ pub(crate) enum AttachType {
     Udp4Recvmsg = 19,
     /// `recvmsg` of UDP, IPv6.
     Udp6Recvmsg = 20,
+    /// `getsockopt`.
+    CgroupGetsockopt = 21,
+    /// `setsockopt`.
+    CgroupSetsockopt = 22,
     /// `getpeername`, IPv4.
     Inet4Getpeername = 29,
     /// `getpeername`, IPv6.

@@ -17,6 +17,8 @@ pub(crate) enum ProgramType {
     SockOps = 13,
     /// `connect`, `sendmsg` and their kin.
     CgroupSockAddr = 18,
+    /// `getsockopt` and `setsockopt`.
+    CgroupSockopt = 25,
     /// The choice of a listener.
     SkLookup = 30,
 }

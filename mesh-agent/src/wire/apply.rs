@@ -2,11 +2,14 @@
 //! [`super::plan`]; here is only how.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 
 use mesh_ebpf::abi::{Class, Pod, PodUse, ProbeKey, TCP};
 use mesh_ebpf::address::Address;
 
 use super::links::{ALWAYS, ARMED, LinkError, Links, Point};
+use super::listeners::{Listeners, Pair, keys};
 use super::maps::{MapFailure, Maps, absent_is_fine};
 use super::plan::Action;
 use super::target::State;
@@ -24,6 +27,9 @@ pub(super) enum ApplyError {
     /// A pod's namespace went away meanwhile.
     #[error("the network namespace of cookie {0} is gone")]
     NamespaceGone(u64),
+    /// The agent's sockets inside a pod.
+    #[error("making the agent's listeners in the pod: {0} (is its loopback interface up?)")]
+    Listeners(#[source] io::Error),
 }
 
 /// The kernel's side.
@@ -32,6 +38,8 @@ pub(super) struct Kernel {
     pub(super) maps: Maps,
     /// Everything that is attached.
     pub(super) links: Links,
+    /// The agent's listeners inside pods.
+    pub(super) listeners: Listeners,
 }
 
 fn on(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> MapFailure {
@@ -98,6 +106,21 @@ impl Kernel {
                 self.links.attach_gate(cookie, &netns)?;
             }
             Action::DetachGate(cookie) => self.links.detach(Point::Gate(cookie)),
+            Action::Listen(cookie, uid) => {
+                let netns = namespace(cookie, processes).ok_or(ApplyError::NamespaceGone(cookie))?;
+                let pair = Pair::open(&netns).map_err(ApplyError::Listeners)?;
+                for (key, listener) in pair.keyed(cookie) {
+                    // In place of an earlier wire's, which relay may still hold.
+                    maps.listeners.insert(key, listener, 0).map_err(on("mesh_listeners"))?;
+                }
+                self.listeners.keep(cookie, uid, pair);
+            }
+            Action::StopListening(cookie) => {
+                for key in keys(cookie) {
+                    absent_is_fine(maps.listeners.remove(&key)).map_err(on("mesh_listeners"))?;
+                }
+                self.listeners.close(cookie);
+            }
         }
         Ok(())
     }
@@ -135,7 +158,7 @@ impl Kernel {
                 Point::FromPod(index) => {
                     state.validated.insert(index);
                 }
-                Point::ToPod(_) => {}
+                Point::ToPod(_) | Point::Getopt(_) | Point::Setopt(_) => {}
                 Point::Cgroup(hook) => armed += usize::from(ARMED.contains(&hook)),
             }
         }
@@ -143,15 +166,15 @@ impl Kernel {
         Ok(state)
     }
 
-    /// Checks every link, attaches again what belongs to the cgroup root, and takes out of `held`
-    /// what was not in place. Gives what was wrong.
-    pub(super) fn verify(&mut self, held: &mut State) -> Vec<String> {
+    /// Checks every link, attaches again what belongs to the cgroup root and to the cgroups of
+    /// agents, and takes out of `held` what was not in place. Gives what was wrong.
+    pub(super) fn verify(&mut self, held: &mut State, agents: &[PathBuf]) -> Vec<String> {
         let mut wrong = Vec::new();
         for (point, why) in self.links.verify() {
             match point {
                 Point::Cgroup(hook) if ARMED.contains(&hook) => held.armed = false,
                 // Attached again below.
-                Point::Cgroup(_) => {}
+                Point::Cgroup(_) | Point::Getopt(_) | Point::Setopt(_) => {}
                 Point::Gate(cookie) => {
                     held.gates.remove(&cookie);
                 }
@@ -171,6 +194,11 @@ impl Kernel {
         }
         for hook in ALWAYS {
             if let Err(error) = self.links.attach_cgroup(hook) {
+                wrong.push(error.to_string());
+            }
+        }
+        for agent in agents.iter().filter(|path| path.is_dir()) {
+            if let Err(error) = self.links.attach_options(agent) {
                 wrong.push(error.to_string());
             }
         }

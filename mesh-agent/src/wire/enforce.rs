@@ -13,7 +13,7 @@ use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::{Direction, Peer, SetId};
 
 use super::events::{Ending, Endings};
-use super::judge::{Connection, Denial, Known, Side, judge, side};
+use super::judge::{Connection, Denial, Known, Subject, judge, subject};
 use super::maps::{Maps, absent_is_fine};
 use super::older::Older;
 use super::outbox::Outbox;
@@ -123,7 +123,9 @@ impl Enforcer {
         let tcp = sockets.tcp(false)?;
         let listening: HashSet<u16> =
             tcp.iter().filter(|socket| socket.listening).map(|socket| socket.local.1).collect();
-        for socket in tcp.iter().chain(&sockets.udp()?).filter(|socket| socket.has_peer()) {
+        let udp = sockets.udp()?;
+        let all = tcp.iter().chain(&udp);
+        for socket in all.filter(|socket| socket.has_peer() || socket.is_redirected()) {
             let connection = Connection {
                 tuple: socket.outgoing(),
                 cookie: socket.cookie(),
@@ -132,7 +134,7 @@ impl Enforcer {
             let is_older = older.contains(&connection.cookie);
             if let Some(denial) = judge(&self.maps, &pod.entry, &connection, is_older) {
                 // Of one older than the wiring the kernel programs know nothing.
-                let reporter = denial.side.reporter.filter(|_| !is_older);
+                let reporter = denial.subject.side.reporter.filter(|_| !is_older);
                 self.end(pod, sockets, socket, Reason::PolicyChanged, denial, reporter)?;
             }
         }
@@ -141,16 +143,17 @@ impl Enforcer {
 
     fn abort(&self, pod: &Wired, sockets: &mut Sockets, addresses: &[Address]) -> io::Result<()> {
         for socket in sockets.tcp(false)?.iter().chain(&sockets.udp()?) {
-            if !addresses.contains(&socket.remote.0) || !socket.has_peer() {
+            let named = socket.has_peer() && addresses.contains(&socket.remote.0);
+            if !named && !socket.is_redirected() {
                 continue;
             }
             let connection =
                 Connection { tuple: socket.outgoing(), cookie: socket.cookie(), listening: false };
-            let side = side(&self.maps, &connection);
+            let Some(subject) = subject(&self.maps, &pod.entry, &connection) else { continue };
             // What the pod serves ends by itself when its client is gone.
-            if side.direction == Direction::Egress {
-                let denial = Denial { side, set: SetId::EMPTY, rule: 0, reason: Reason::EndpointGone };
-                self.end(pod, sockets, socket, Reason::EndpointGone, denial, side.reporter)?;
+            if subject.side.direction == Direction::Egress && addresses.contains(&subject.tuple.destination) {
+                let denial = Denial { subject, set: SetId::EMPTY, rule: 0, reason: Reason::EndpointGone };
+                self.end(pod, sockets, socket, Reason::EndpointGone, denial, subject.side.reporter)?;
             }
         }
         Ok(())
@@ -165,15 +168,16 @@ impl Enforcer {
         denial: Denial,
         reporter: Option<u64>,
     ) -> io::Result<()> {
-        let Denial { side, set, rule, .. } = denial;
+        let Denial { subject, set, rule, .. } = denial;
         let reporter = reporter.filter(|_| socket.protocol == TCP);
+        let ending = Ending { reason, set, rule };
         // The kernel's own report comes with bytes and time; here only its reason is added.
         if let Some(cookie) = reporter {
-            self.endings.announce(cookie, Ending { reason, set, rule });
+            self.endings.announce(cookie, ending);
         }
         sockets.destroy(socket)?;
-        if reporter.is_none() {
-            self.outbox.event(closed(pod, socket, &side, reason, set, rule));
+        if reporter.is_none() && !subject.tunnelled {
+            self.outbox.event(closed(pod, socket, &subject, ending));
         }
         Ok(())
     }
@@ -222,20 +226,21 @@ impl Enforcer {
     }
 }
 
-fn closed(pod: &Wired, socket: &Socket, side: &Side, reason: Reason, set: SetId, rule: u16) -> FlowEvent {
+fn closed(pod: &Wired, socket: &Socket, subject: &Subject, ending: Ending) -> FlowEvent {
+    let side = &subject.side;
     let tuple = match side.direction {
-        Direction::Egress => socket.outgoing(),
-        Direction::Ingress => socket.outgoing().reversed(),
+        Direction::Egress => subject.tuple,
+        Direction::Ingress => subject.tuple.reversed(),
     };
     let destination = (tuple.destination.into(), tuple.destination_port);
     FlowEvent {
         unix_nanoseconds: clock::unix(),
         kind: EventKind::Closed as u8,
         origin: side.origin as u8,
-        reason,
+        reason: ending.reason,
         direction: side.direction,
-        set,
-        rule,
+        set: ending.set,
+        rule: ending.rule,
         uid: pod.entry.uid,
         group: pod.entry.group,
         peer_uid: side.peer_uid,

@@ -4,10 +4,10 @@
 #[cfg(test)]
 mod tests;
 
-use mesh_ebpf::abi::{Flow, FlowKey, Origin, Pod, ProbeKey, Reason, Settings, TCP, Workload};
+use mesh_ebpf::abi::{Flow, FlowKey, Origin, Pod, ProbeKey, Reason, Settings, TCP, TUNNEL_PORT, Workload};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::egress::{self, Destination, Source, Transport};
-use mesh_ebpf::policy::{self, Direction, Peer, Question, Rulings, SetId, Verdict};
+use mesh_ebpf::policy::{self, Direction, Mtls, Peer, Question, Rulings, SetId, Verdict};
 
 /// A connection as one of its sockets shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +48,74 @@ pub(super) struct Side {
     pub(super) reporter: Option<u64>,
 }
 
+/// A connection that is a pod's with somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// Which side the pod is on.
+    pub(super) side: Side,
+    /// The pod's side and the other, as if the pod had connected. Through the tunnel the other is
+    /// the endpoint behind it.
+    pub(super) tuple: FlowKey,
+    /// Through the tunnel: relay reports it, and relay's peer judges its other end.
+    pub(super) tunnelled: bool,
+}
+
 /// Why a connection is to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Denial {
-    /// Which side.
-    pub(super) side: Side,
+    /// What is to be closed.
+    pub(super) subject: Subject,
     /// The set that denies.
     pub(super) set: SetId,
     /// Its rule.
     pub(super) rule: u16,
     /// Why.
     pub(super) reason: Reason,
+}
+
+/// What a connection in a pod's namespace is to the pod's policy: `None` within the pod, and for
+/// the agent's own sockets in there (tunnels, deliveries, what it accepted), whose ends relay
+/// judges by the names that mTLS proved.
+pub(super) fn subject(known: &impl Known, pod: &Pod, connection: &Connection) -> Option<Subject> {
+    let tuple = &connection.tuple;
+    let mine = known.flow(tuple).filter(|flow| flow.cookie == connection.cookie);
+    if let Some(flow) = mine.filter(|flow| flow.flags & Flow::TUNNELLED != 0) {
+        let group = known.workload(&flow.endpoint).map_or(0, |workload| workload.group);
+        return Some(Subject {
+            side: Side {
+                direction: Direction::Egress,
+                peer: Peer::Proven(group),
+                origin: Origin::Pod,
+                peer_uid: 0,
+                reporter: None,
+            },
+            tuple: FlowKey {
+                destination: flow.endpoint,
+                destination_port: flow.endpoint_port,
+                ..connection.tuple
+            },
+            tunnelled: true,
+        });
+    }
+    let of_the_agent = mine.is_some_and(|flow| flow.origin == Origin::Agent as u8);
+    let other = &tuple.destination;
+    let within = pod.owns(other) || other.is_loopback() || other.is_redirect();
+    if of_the_agent || within || accepted_by_the_tunnel(known, tuple) {
+        return None;
+    }
+    Some(Subject { side: side(known, connection), tuple: *tuple, tunnelled: false })
+}
+
+/// A tunnel from elsewhere: to its port, and not from a pod of this node that the kernel vouches for,
+/// whose connections to that port are the application's.
+fn accepted_by_the_tunnel(known: &impl Known, tuple: &FlowKey) -> bool {
+    let proven = |flow: Flow| {
+        flow.origin == Origin::Pod as u8 && known.settings().flags & Settings::LOCAL_PROOF != 0
+    };
+    tuple.protocol == TCP
+        && tuple.source_port == TUNNEL_PORT
+        && known.flow(tuple).is_none()
+        && !known.flow(&tuple.reversed()).is_some_and(proven)
 }
 
 /// Tells which side of a connection the pod is on.
@@ -104,7 +161,7 @@ pub(super) fn side(known: &impl Known, connection: &Connection) -> Side {
         }
         Origin::Pod => ingress(claimed, Origin::Unproven, 0, Some(theirs.cookie)),
         Origin::Host => ingress(claimed, Origin::Host, 0, None),
-        Origin::Answer | Origin::Unproven => ingress(claimed, Origin::Unproven, 0, None),
+        Origin::Answer | Origin::Unproven | Origin::Agent => ingress(claimed, Origin::Unproven, 0, None),
     }
 }
 
@@ -112,11 +169,8 @@ pub(super) fn side(known: &impl Known, connection: &Connection) -> Side {
 /// pod was wired: then only a rule that denies it by name closes it, since live enrolment touches
 /// new connections only (SEMANTICS 1.2).
 pub(super) fn judge(known: &impl Known, pod: &Pod, connection: &Connection, older: bool) -> Option<Denial> {
-    let tuple = &connection.tuple;
-    if pod.owns(&tuple.destination) || tuple.destination.is_loopback() {
-        return None;
-    }
-    let side = side(known, connection);
+    let subject = subject(known, pod, connection)?;
+    let Subject { side, tuple, tunnelled } = subject;
     let (set, port) = match side.direction {
         Direction::Egress => (pod.egress, tuple.destination_port),
         Direction::Ingress => (pod.ingress, tuple.source_port),
@@ -129,20 +183,21 @@ pub(super) fn judge(known: &impl Known, pod: &Pod, connection: &Connection, olde
     }
     let question = Question { peer: side.peer, address: tuple.destination, protocol: tuple.protocol, port };
     let verdict = policy::decide(known, set, &question);
-    let denial = |reason| Denial { side, set, rule: verdict.rule, reason };
+    let denial = |reason| Denial { subject, set, rule: verdict.rule, reason };
     if !verdict.allowed {
         let reason = Verdict::reason(verdict.rule);
         let named = reason == Reason::PolicyDenied;
         return (!older || named).then(|| denial(reason));
     }
-    if side.direction == Direction::Egress && !older {
-        return refused_transport(known, pod, tuple, verdict.mtls).map(denial);
+    if side.direction == Direction::Egress && !older && !tunnelled {
+        return refused_transport(known, pod, &tuple, verdict.mtls).map(denial);
     }
     None
 }
 
-/// A destination that the egress policy now wants encrypted or proven. That one has become
-/// enrolled since is no reason: live enrolment touches new connections only.
+/// A destination that the egress policy now wants encrypted or proven, by a connection that is not
+/// in the tunnel. That one has become enrolled since is no reason: live enrolment touches new
+/// connections only.
 fn refused_transport(known: &impl Known, pod: &Pod, tuple: &FlowKey, mtls: u8) -> Option<Reason> {
     let source = Source {
         local_proof: known.settings().flags & Settings::LOCAL_PROOF != 0,
@@ -152,6 +207,7 @@ fn refused_transport(known: &impl Known, pod: &Pod, tuple: &FlowKey, mtls: u8) -
     let flags = known.workload(&tuple.destination).map_or(0, |workload| workload.flags);
     match egress::transport(source, Destination { flags }, mtls) {
         Transport::Refused(Reason::EgressMtlsRequired) => Some(Reason::EgressMtlsRequired),
+        Transport::Tunnel if mtls == Mtls::Required as u8 => Some(Reason::EgressMtlsRequired),
         _ => None,
     }
 }

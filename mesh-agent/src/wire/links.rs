@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +58,10 @@ pub(super) enum Point {
     FromPod(u32),
     /// `mesh_to_pod`, what leaves by the interface of this index.
     ToPod(u32),
+    /// `mesh_getopt` on the agent's cgroup of this id.
+    Getopt(u64),
+    /// `mesh_setopt` on the agent's cgroup of this id.
+    Setopt(u64),
 }
 
 impl Point {
@@ -66,6 +71,8 @@ impl Point {
             Self::Gate(_) => "mesh_gate",
             Self::FromPod(_) => "mesh_from_pod",
             Self::ToPod(_) => "mesh_to_pod",
+            Self::Getopt(_) => "mesh_getopt",
+            Self::Setopt(_) => "mesh_setopt",
         }
     }
 
@@ -75,6 +82,8 @@ impl Point {
             Self::Gate(_) => AttachType::SkLookup,
             Self::FromPod(_) => AttachType::TcxIngress,
             Self::ToPod(_) => AttachType::TcxEgress,
+            Self::Getopt(_) => AttachType::CgroupGetsockopt,
+            Self::Setopt(_) => AttachType::CgroupSetsockopt,
         }
     }
 
@@ -85,6 +94,8 @@ impl Point {
             Self::Gate(cookie) => format!("mesh_gate_{cookie}"),
             Self::FromPod(index) => format!("mesh_from_pod_{index}"),
             Self::ToPod(index) => format!("mesh_to_pod_{index}"),
+            Self::Getopt(cgroup) => format!("mesh_getopt_{cgroup}"),
+            Self::Setopt(cgroup) => format!("mesh_setopt_{cgroup}"),
         }
     }
 
@@ -98,6 +109,8 @@ impl Point {
             "mesh_gate" => number.parse().ok().map(Self::Gate),
             "mesh_from_pod" => number.parse().ok().map(Self::FromPod),
             "mesh_to_pod" => number.parse().ok().map(Self::ToPod),
+            "mesh_getopt" => number.parse().ok().map(Self::Getopt),
+            "mesh_setopt" => number.parse().ok().map(Self::Setopt),
             _ => None,
         }
     }
@@ -231,6 +244,25 @@ impl Links {
         Ok(())
     }
 
+    /// Attaches the answerers of the mesh's own socket options to a cgroup of the agent, unless that
+    /// is done already. They stay for as long as the cgroup is there: an agent that is being
+    /// replaced still needs them.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or the cgroup is gone.
+    pub(super) fn attach_options(&mut self, cgroup: &Path) -> Result<(), LinkError> {
+        let opened = File::open(cgroup).and_then(|directory| Ok((directory.metadata()?.ino(), directory)));
+        let (id, directory) = opened.map_err(|source| LinkError::Call {
+            what: "opening the agent's cgroup for",
+            point: cgroup.display().to_string(),
+            source,
+        })?;
+        for point in [Point::Getopt(id), Point::Setopt(id)] {
+            self.ensure(point, bpf::target(&directory))?;
+        }
+        Ok(())
+    }
+
     fn ensure(&mut self, point: Point, target: Target<'_>) -> Result<(), LinkError> {
         if self.open.contains_key(&point) {
             return Ok(());
@@ -330,6 +362,8 @@ mod tests {
             Point::Gate(u64::MAX),
             Point::FromPod(7),
             Point::ToPod(u32::MAX),
+            Point::Getopt(1),
+            Point::Setopt(u64::MAX),
         ]);
         for point in points {
             assert_eq!(Point::parse(&point.name()), Some(point));

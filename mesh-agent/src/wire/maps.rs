@@ -4,9 +4,9 @@ use std::io;
 use std::path::Path;
 
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, SockHash};
 use mesh_ebpf::abi::{
-    Backend, BackendKey, Counter, DenialKey, Flow, FlowKey, MemberKey, Pod, PodUse, ProbeKey, Service,
+    Backend, BackendKey, Counter, DenialKey, Flow, FlowKey, ListenerKey, MemberKey, Pod, PodUse, ProbeKey, Service,
     ServiceKey, Settings, Workload,
 };
 use mesh_ebpf::address::Address;
@@ -39,6 +39,7 @@ pub(super) struct Maps {
     pub(super) datagrams: HashMap<MapData, FlowKey, Flow>,
     pub(super) rulings: LpmTrie<MapData, RulingKey, Ruling>,
     pub(super) cidrs: LpmTrie<MapData, CidrKey, u64>,
+    pub(super) listeners: SockHash<MapData, ListenerKey>,
     pub(super) denials: HashMap<MapData, DenialKey, u64>,
     pub(super) counters: PerCpuArray<MapData, u64>,
 }
@@ -71,6 +72,7 @@ impl Maps {
             datagrams: open(directory, "mesh_datagrams")?,
             rulings: open(directory, "mesh_rulings")?,
             cidrs: open(directory, "mesh_cidrs")?,
+            listeners: open(directory, "mesh_listeners")?,
             denials: open(directory, "mesh_denials")?,
             counters: open(directory, "mesh_counters")?,
         })

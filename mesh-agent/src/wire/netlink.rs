@@ -3,7 +3,7 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
     NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
@@ -20,6 +20,8 @@ pub(super) enum Ask {
     One,
     /// Only whether it was done.
     Do,
+    /// Only whether something new was made; `AlreadyExists` where it is there.
+    Make,
 }
 
 /// A netlink socket in the namespace of the thread that opened it.
@@ -61,6 +63,7 @@ impl Netlink {
                 Ask::Dump => NLM_F_DUMP,
                 Ask::One => 0,
                 Ask::Do => NLM_F_ACK,
+                Ask::Make => NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
             };
         let mut message = NetlinkMessage::new(header, question.into());
         message.finalize();

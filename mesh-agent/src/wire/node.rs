@@ -140,6 +140,7 @@ pub(super) struct Node {
     unknown_closed: bool,
     decisions: BTreeMap<String, Decision>,
     failures: BTreeMap<u64, String>,
+    deaf: BTreeMap<u64, String>,
     ran_before: BTreeSet<String>,
     late: BTreeSet<String>,
     looked_once: bool,
@@ -179,6 +180,7 @@ impl Node {
             unknown_closed,
             decisions: BTreeMap::new(),
             failures: BTreeMap::new(),
+            deaf: BTreeMap::new(),
             ran_before: BTreeSet::new(),
             late: BTreeSet::new(),
             looked_once: false,
@@ -219,6 +221,7 @@ impl Node {
                 next_tick = Instant::now() + TICK;
                 // What failed is tried again.
                 self.failures.clear();
+                self.deaf.clear();
                 self.verify();
             }
             // Before looking: what happens during the look rings again.
@@ -231,6 +234,7 @@ impl Node {
     /// Whether a pod with processes is pending for a reason that looking again may resolve.
     fn somebody_waits(&self) -> bool {
         self.failures.is_empty()
+            && self.deaf.is_empty()
             && self.seen.pods.iter().any(|(uid, seen)| {
                 seen.running && self.decisions.get(uid).is_some_and(|one| one.state == PodState::Pending)
             })
@@ -250,14 +254,19 @@ impl Node {
         agents.retain(|path| path.is_dir());
         match self.parts.finder.hierarchy.of_process(pid) {
             Ok(path) if agents.contains(&path) => {}
-            Ok(path) if agents.len() < AGENTS => agents.push(path),
+            Ok(path) if agents.len() < AGENTS => {
+                if let Err(error) = self.parts.kernel.links.attach_options(&path) {
+                    tracing::error!(%error, "relay's socket options are not answered; tried again");
+                }
+                agents.push(path);
+            }
             Ok(path) => tracing::warn!(cgroup = %path.display(), "too many agents are known already"),
             Err(error) => tracing::warn!(%error, "cannot tell relay's cgroup"),
         }
     }
 
     fn verify(&mut self) {
-        let trouble = self.parts.kernel.verify(&mut self.held);
+        let trouble = self.parts.kernel.verify(&mut self.held, &self.parts.agents);
         if trouble != self.trouble {
             for what in &trouble {
                 tracing::error!(node = self.parts.name, what, "a program is not attached");

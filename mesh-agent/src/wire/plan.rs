@@ -2,7 +2,7 @@
 //! in between.
 //!
 //! Closing comes first (arming, pending entries, proof withdrawn), then what a wired pod rests on
-//! (interface checked, entry by address, gate), then the entries that open, then what is no longer
+//! (interface checked, entry by address, gate, the agent's listeners), then the entries that open, then what is no longer
 //! needed, and last the proof that everything is validated.
 
 #[cfg(test)]
@@ -46,6 +46,10 @@ pub(super) enum Action {
     AttachGate(u64, u64),
     /// Detach it.
     DetachGate(u64),
+    /// Make the agent's listeners in the namespace of this cookie, of this pod.
+    Listen(u64, u64),
+    /// Close them.
+    StopListening(u64),
 }
 
 impl Action {
@@ -56,7 +60,7 @@ impl Action {
             Self::SetCgroup(_, pod) | Self::SetLocal(_, pod) => Some(pod.uid),
             // A pod goes without; it is the proof that is then withdrawn (SEMANTICS 2.2).
             Self::SetInterface(..) | Self::Validate(_) => Some(INTERFACES),
-            Self::SetProbe(_, _, uid) | Self::AttachGate(_, uid) => Some(*uid),
+            Self::SetProbe(_, _, uid) | Self::AttachGate(_, uid) | Self::Listen(_, uid) => Some(*uid),
             _ => None,
         }
     }
@@ -134,6 +138,11 @@ fn support(from: &State, to: &State, actions: &mut Vec<Action>) {
             actions.push(Action::AttachGate(cookie, uid));
         }
     }
+    for (&cookie, &uid) in &to.listeners {
+        if !from.listeners.contains_key(&cookie) {
+            actions.push(Action::Listen(cookie, uid));
+        }
+    }
 }
 
 /// Entries that open.
@@ -145,7 +154,8 @@ fn open(from: &State, to: &State, actions: &mut Vec<Action>) {
     }
 }
 
-/// What nothing needs any more. A gate goes after the entries that named its pod wired.
+/// What nothing needs any more. A gate and its listeners go after the entries that named its pod
+/// wired.
 fn remove(from: &State, to: &State, actions: &mut Vec<Action>) {
     let gone = |actions: &mut Vec<Action>, action| actions.push(action);
     for cgroup in from.cgroups.keys().filter(|key| !to.cgroups.contains_key(*key)) {
@@ -153,6 +163,9 @@ fn remove(from: &State, to: &State, actions: &mut Vec<Action>) {
     }
     for cookie in from.gates.keys().filter(|key| !to.gates.contains_key(*key)) {
         gone(actions, Action::DetachGate(*cookie));
+    }
+    for cookie in from.listeners.keys().filter(|key| !to.listeners.contains_key(*key)) {
+        gone(actions, Action::StopListening(*cookie));
     }
     for address in from.local.keys().filter(|key| !to.local.contains_key(*key)) {
         gone(actions, Action::RemoveLocal(*address));
@@ -210,6 +223,12 @@ impl State {
             }
             Action::DetachGate(cookie) => {
                 self.gates.remove(&cookie);
+            }
+            Action::Listen(cookie, uid) => {
+                self.listeners.insert(cookie, uid);
+            }
+            Action::StopListening(cookie) => {
+                self.listeners.remove(&cookie);
             }
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mesh_ebpf::abi::{Counter, EventKind, Reason, capacity};
 use mesh_ebpf::policy::{Direction, Peer};
 
-use super::judge::{Connection, side};
+use super::judge::{Connection, subject};
 use super::maps::Maps;
 use super::older::Older;
 use super::outbox::Outbox;
@@ -144,7 +144,12 @@ impl Reporter {
                 cookie: socket.cookie(),
                 listening: listening.contains(&socket.local.1),
             };
-            let side = side(&self.maps, &connection);
+            // relay tells of what goes through the tunnel, and of its own.
+            let Some(subject) = subject(&self.maps, &pod.entry, &connection) else { continue };
+            if subject.tunnelled {
+                continue;
+            }
+            let side = subject.side;
             let destination = match side.direction {
                 Direction::Egress => socket.remote,
                 Direction::Ingress => socket.local,

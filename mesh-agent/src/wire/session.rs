@@ -1,35 +1,22 @@
-//! The socket that relay connects to: who may, what is read from it, what is written.
+//! The socket that relay connects to: what is read from it, what is written.
 //!
-//! One relay at a time; a newer one replaces the older, so an upgrade needs no coordination. The
-//! socket is 0600 and relay's, and the peer's user is checked again by its credentials.
+//! One relay at a time; a newer one replaces the older, so an upgrade needs no coordination.
 
-use std::fs;
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-
+use super::endpoint::{self, EndpointError};
 use super::node::Signal;
 use super::outbox::Outbox;
 use crate::handover::{FrameError, ToWire, VERSION, read_frame, write_frame};
 
 /// How long relay may take to read one message.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Why the socket is not there.
-#[derive(Debug, thiserror::Error)]
-#[error("{what} {path}: {source}")]
-pub(super) struct SessionError {
-    what: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
 
 /// The listening socket.
 #[derive(Debug)]
@@ -43,19 +30,8 @@ impl Server {
     ///
     /// # Errors
     /// When the socket cannot be made or given to relay's user.
-    pub(super) fn bind(path: &Path, relay_uid: u32) -> Result<Self, SessionError> {
-        let fail = |what| {
-            let path = path.to_owned();
-            move |source| SessionError { what, path, source }
-        };
-        // Made under another name, so that nobody connects before it is closed to others.
-        let fresh = path.with_extension("sock.new");
-        let _ = fs::remove_file(&fresh);
-        let listener = UnixListener::bind(&fresh).map_err(fail("listening on"))?;
-        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))
-            .map_err(fail("setting the mode of"))?;
-        chown(&fresh, Some(relay_uid), None).map_err(fail("giving to relay's user"))?;
-        fs::rename(&fresh, path).map_err(fail("putting in place"))?;
+    pub(super) fn bind(path: &Path, relay_uid: u32) -> Result<Self, EndpointError> {
+        let listener = endpoint::place(path, relay_uid, |path| UnixListener::bind(path))?;
         Ok(Self { listener, relay_uid })
     }
 
@@ -93,16 +69,9 @@ impl Server {
 
     /// Lets relay in, and nobody else; gives its process as well.
     fn admit(&self, stream: UnixStream) -> io::Result<(UnixStream, u32)> {
-        let peer = getsockopt(&stream, PeerCredentials)?;
-        let uid = peer.uid();
-        if uid != self.relay_uid {
-            return Err(io::Error::other(format!(
-                "its user is {uid}, relay's is {}; start wire with --relay-uid {uid} if that is relay",
-                self.relay_uid
-            )));
-        }
+        let pid = endpoint::admit(&stream, self.relay_uid)?;
         stream.set_write_timeout(Some(WRITE_PATIENCE))?;
-        Ok((stream, peer.pid().cast_unsigned()))
+        Ok((stream, pid))
     }
 }
 

@@ -74,7 +74,13 @@ impl Socket {
             && !self.listening
             && !self.remote.0.is_loopback()
             && !self.remote.0.is_unspecified()
+            && !self.is_redirected()
             && self.remote.0 != self.local.0
+    }
+
+    /// Whether its peer is at an address of redirection: the agent's, or within the pod.
+    pub(super) fn is_redirected(&self) -> bool {
+        !self.listening && self.remote.1 != 0 && self.remote.0.is_redirect()
     }
 }
 

@@ -9,10 +9,12 @@ use super::apply::Kernel;
 use super::cgroups::Finder;
 use super::cgroups::watch::Watcher;
 use super::content::Content;
+use super::endpoint::EndpointError;
 use super::enforce::Enforcer;
 use super::events::{self, Endings};
 use super::interfaces;
 use super::links::{ALWAYS, LinkError, Links};
+use super::listeners::Listeners;
 use super::maps::{MapFailure, Maps};
 use super::node::{Node, Parts, signals};
 use super::observe::Observer;
@@ -24,7 +26,9 @@ use super::privileges::{self, PrivilegesError};
 use super::programs::{Programs, ProgramsError};
 use super::report::{Health, Reporter};
 use super::roster::Roster;
-use super::session::{Server, SessionError};
+use super::session::Server;
+use super::supply::{Channel, Supply};
+use crate::handover::sockets;
 use crate::sys::netns::Netns;
 
 /// Why wire does not run.
@@ -45,9 +49,9 @@ pub(super) enum StartError {
     /// The maps.
     #[error(transparent)]
     Maps(#[from] MapFailure),
-    /// The socket for relay.
+    /// A socket for relay.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Endpoint(#[from] EndpointError),
     /// Capabilities.
     #[error(transparent)]
     Privileges(#[from] PrivilegesError),
@@ -82,13 +86,15 @@ pub(super) fn run(options: &Options) -> Result<(), StartError> {
     }
     let relay_uid = options.relay_uid.unwrap_or_else(|| nix::unistd::Uid::effective().as_raw());
     let server = Server::bind(&options.run_dir.join("wire.sock"), relay_uid)?;
+    let channel = Channel::bind(&options.run_dir.join(sockets::NAME), relay_uid)?;
     privileges::drop_unneeded()?;
 
     let node_netns = Netns::current()
         .and_then(|netns| netns.cookie())
         .map_err(during("naming the node's network namespace"))?;
     let directory = pins.maps();
-    let mut kernel = Kernel { maps: Maps::open(&directory)?, links };
+    let listeners = Listeners::default();
+    let mut kernel = Kernel { maps: Maps::open(&directory)?, links, listeners: listeners.clone() };
     let content = Content::adopt(&mut kernel.maps)?;
     let (signals, bell, inbox) = signals();
     let (outbox, roster, older, health, endings) =
@@ -128,9 +134,11 @@ pub(super) fn run(options: &Options) -> Result<(), StartError> {
     })?;
     node.begin();
     events::start(Maps::open_events(&directory)?, endings, outbox.clone()).map_err(during(thread))?;
+    let supply = Supply { roster: roster.clone(), listeners };
     Reporter { maps: Maps::open(&directory)?, roster, older, health, outbox: outbox.clone() }
         .start()
         .map_err(during(thread))?;
+    channel.start(supply).map_err(during(thread))?;
     server.start(signals, outbox).map_err(during(thread))?;
     tracing::info!(node = options.node, adopted, netns = node_netns, "the data path is in force");
     node.run(&inbox);

@@ -36,6 +36,8 @@ pub(super) struct State {
     pub(super) probes: BTreeMap<(Address, u16), u64>,
     /// Gates by namespace cookie, and whose.
     pub(super) gates: BTreeMap<u64, u64>,
+    /// The agent's listeners by namespace cookie, and whose.
+    pub(super) listeners: BTreeMap<u64, u64>,
 }
 
 /// What the target is made of.
@@ -55,6 +57,8 @@ pub(super) struct Inputs<'a> {
     pub(super) slots: &'a BTreeMap<u64, u32>,
     /// Why wiring failed at the last try, by UID hash.
     pub(super) failures: &'a BTreeMap<u64, String>,
+    /// Why listeners could not be made at the last try, by UID hash.
+    pub(super) deaf: &'a BTreeMap<u64, String>,
     /// Cgroups of pods roots and of agents with their classes.
     pub(super) fixed: &'a BTreeMap<u64, Class>,
     /// First and last depth of pod directories, and the depth of their roots.
@@ -192,8 +196,13 @@ fn decide(pod: &LocalPod, seen: Option<&Seen>, inputs: &Inputs<'_>, held: &State
     if let Some(why) = inputs.failures.get(&uid_hash(&pod.uid)) {
         return is(PodState::Pending, why);
     }
+    let deaf = inputs.deaf.get(&uid_hash(&pod.uid));
     if wired.is_some_and(|entry| entry.netns == netns.cookie) {
-        return is(PodState::Wired, &past_the_host_side(netns));
+        // What goes without the tunnel still does; what needs it is refused.
+        return is(PodState::Wired, &remarks(netns, deaf));
+    }
+    if let Some(why) = deaf {
+        return is(PodState::Pending, why);
     }
     if pod.addresses.is_empty() {
         return is(PodState::Pending, "discovery knows no address of it yet");
@@ -206,17 +215,17 @@ fn decide(pod: &LocalPod, seen: Option<&Seen>, inputs: &Inputs<'_>, held: &State
             return is(PodState::Pending, "its compiled policy has not been received");
         }
     }
-    is(PodState::Wired, &past_the_host_side(netns))
+    is(PodState::Wired, &remarks(netns, None))
 }
 
-fn past_the_host_side(netns: &SeenNetns) -> String {
-    if netns.past_the_host_side.is_empty() {
-        return String::new();
-    }
-    format!(
-        "LocalProof=False: source addresses cannot be validated on {}",
-        netns.past_the_host_side.join(", ")
-    )
+/// What else is to be known of a wired pod.
+fn remarks(netns: &SeenNetns, deaf: Option<&String>) -> String {
+    let unvalidated = (!netns.past_the_host_side.is_empty()).then(|| {
+        let interfaces = netns.past_the_host_side.join(", ");
+        format!("LocalProof=False: source addresses cannot be validated on {interfaces}")
+    });
+    let deaf = deaf.map(|why| format!("Tunnel=False: {why}"));
+    unvalidated.into_iter().chain(deaf).collect::<Vec<_>>().join("; ")
 }
 
 fn wired_before<'a>(pod: &LocalPod, seen: &Seen, held: &'a State) -> Option<&'a Pod> {
@@ -274,6 +283,20 @@ impl State {
         self.probes.extend(probes);
         if entry.class() == Class::Wired {
             self.gates.insert(entry.netns, uid);
+            if held.listeners.contains_key(&entry.netns) {
+                self.listeners.insert(entry.netns, uid);
+            }
+        }
+    }
+
+    /// The agent's listeners of a wired pod. A pod that an earlier wire wired may still be served by
+    /// the listeners of that one, which relay holds: they are replaced only when relay has told its
+    /// state and so is there to take the new ones.
+    fn listen(&mut self, pod: &Pod, fresh: bool, entered: bool, inputs: &Inputs<'_>, held: &State) {
+        let there = held.listeners.contains_key(&pod.netns);
+        let due = (fresh || inputs.synced) && entered && !inputs.deaf.contains_key(&pod.uid);
+        if there || due {
+            self.listeners.insert(pod.netns, pod.uid);
         }
     }
 
@@ -291,10 +314,10 @@ impl State {
         let netns = seen.and_then(|seen| seen.netns.as_ref()).filter(|netns| !netns.of_the_node);
         entry.netns = netns.map_or_else(|| before.map_or(0, |pod| pod.netns), |netns| netns.cookie);
         if decision.state == PodState::Wired {
-            entry.wired_at = before
-                .filter(|before| before.netns == entry.netns)
-                .map_or(inputs.now, |before| before.wired_at);
+            let before = before.filter(|before| before.netns == entry.netns);
+            entry.wired_at = before.map_or(inputs.now, |before| before.wired_at);
             self.gates.insert(entry.netns, entry.uid);
+            self.listen(&entry, before.is_none(), netns.is_some(), inputs, held);
             for &port in &pod.probe_ports {
                 for address in [entry.v4, entry.v6].into_iter().filter(|one| !one.is_unspecified()) {
                     self.probes.insert((address, port), entry.uid);

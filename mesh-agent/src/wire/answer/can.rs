@@ -96,6 +96,11 @@ impl Asked<'_> {
         };
         match egress::transport(source, Destination { flags: workload.flags }, verdict.mtls) {
             Transport::Direct => "direct".clone_into(&mut answer.transport),
+            Transport::Tunnel => {
+                "tunnel".clone_into(&mut answer.transport);
+                // The destination's relay asks by the name that mTLS proves.
+                return true;
+            }
             Transport::Plaintext => {}
             Transport::Refused(reason) => refuse(answer, reason),
         }
@@ -111,6 +116,9 @@ impl Asked<'_> {
         }
         let peer = match (proven, self.maps.workload(&self.source)) {
             (Some(source), _) => Peer::Proven(source.group),
+            // From another node by the tunnel, unless that node's egress policy says `mtls: Off`, and
+            // then that node's own answer is plaintext.
+            (None, Some(workload)) if self.comes_by_tunnel(workload) => Peer::Proven(workload.group),
             (None, Some(workload)) if workload.flags & Workload::HOST_NETWORK == 0 => {
                 Peer::Claimed(workload.group)
             }
@@ -122,6 +130,11 @@ impl Asked<'_> {
         if !verdict.allowed {
             refuse(answer, Verdict::reason(verdict.rule));
         }
+    }
+
+    fn comes_by_tunnel(&self, source: Workload) -> bool {
+        let remote = source.flags & (Workload::ENROLLED | Workload::LOCAL) == Workload::ENROLLED;
+        self.protocol == TCP && remote
     }
 
     fn ask(&self, set: SetId, peer: Peer, address: Address, port: u16) -> Verdict {

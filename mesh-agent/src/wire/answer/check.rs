@@ -58,7 +58,7 @@ pub(super) fn features(programs: &Programs) -> Vec<Feature> {
 
 type Probe = (&'static str, &'static str, ProgramType, AttachType, &'static str);
 
-const PROGRAMS: [Probe; 11] = [
+const PROGRAMS: [Probe; 13] = [
     ("connect4", "4.17", ProgramType::CgroupSockAddr, AttachType::Inet4Connect, "egress policy, Services"),
     ("connect6", "4.17", ProgramType::CgroupSockAddr, AttachType::Inet6Connect, "the same for IPv6"),
     ("sendmsg4", "4.18", ProgramType::CgroupSockAddr, AttachType::Udp4Sendmsg, "the same for datagrams"),
@@ -71,6 +71,20 @@ const PROGRAMS: [Probe; 11] = [
         ProgramType::CgroupSockAddr,
         AttachType::Inet4Getpeername,
         "applications see the address they dialled",
+    ),
+    (
+        "getsockopt",
+        "5.3",
+        ProgramType::CgroupSockopt,
+        AttachType::CgroupGetsockopt,
+        "relay learns what a connection to the tunnel is, without a capability",
+    ),
+    (
+        "setsockopt",
+        "5.3",
+        ProgramType::CgroupSockopt,
+        AttachType::CgroupSetsockopt,
+        "servers see the true client of what came through the tunnel",
     ),
     (
         "sock_ops",

@@ -61,6 +61,8 @@ impl View<'_> {
         sizes.push(("mesh_local".to_owned(), count(self.held.local.len()), pods));
         sizes.push(("mesh_ifaces".to_owned(), count(self.held.interfaces.len()), pods));
         sizes.push(("mesh_probes".to_owned(), count(self.held.probes.len()), pods * 8));
+        let listeners = self.kernel.maps.listeners.keys().filter(Result::is_ok).count();
+        sizes.push(("mesh_listeners".to_owned(), count(listeners), u64::from(capacity::LISTENERS)));
         let flows = self.kernel.maps.flows.keys().filter(Result::is_ok).count();
         sizes.push(("mesh_flows".to_owned(), count(flows), u64::from(capacity::FLOWS)));
         let denials = self.kernel.maps.denials.keys().filter(Result::is_ok).count();

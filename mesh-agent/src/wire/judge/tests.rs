@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mesh_ebpf::abi::{Flow, FlowKey, Origin, Pod, ProbeKey, Reason, Settings, TCP, Workload};
+use mesh_ebpf::abi::{Flow, FlowKey, Origin, Pod, ProbeKey, Reason, Settings, TCP, TUNNEL_PORT, Workload};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::{
-    Action, CidrKey, Direction, Hit, Kind, Peer, Ruling, RulingKey, Rulings, SetId, Stages, rule,
+    Action, CidrKey, Direction, Hit, Kind, Mtls, Peer, Ruling, RulingKey, Rulings, SetId, Stages, rule,
 };
 
-use super::{Connection, Known, judge, side};
+use super::{Connection, Known, judge, side, subject};
 
 const POD: Address = Address::v4([10, 0, 0, 2]);
 const OTHER: Address = Address::v4([10, 0, 0, 3]);
@@ -22,6 +22,8 @@ struct World {
     /// (kind, group) that the one set denies, with the rule.
     denied: HashMap<(u8, u64), u16>,
     no_proof: bool,
+    /// `mtls` of what allows, a number of [`Mtls`].
+    mtls: u8,
 }
 
 impl Rulings for World {
@@ -31,7 +33,8 @@ impl Rulings for World {
         if denied.is_none() && group != 0 {
             return None;
         }
-        let hit = |action: Action, rule| Hit { rank: 1, rule, action: action as u8, mtls: 0 };
+        let mtls = self.mtls;
+        let hit = |action: Action, rule| Hit { rank: 1, rule, action: action as u8, mtls };
         let rest = denied.map_or(hit(Action::Allow, 0), |rule| hit(Action::Deny, *rule));
         let stages = Stages { admin: Hit::NONE, rest };
         Some(Ruling { enforced: stages, audited: stages })
@@ -114,6 +117,9 @@ fn flow(origin: Origin, cookie: u64) -> Flow {
         reserved: 0,
         bytes: 0,
         packets: 0,
+        endpoint: OTHER,
+        endpoint_port: 40000,
+        reserved2: [0; 6],
     }
 }
 
@@ -187,4 +193,77 @@ fn traffic_within_the_pod_is_never_judged() {
     let mut own = connection(true);
     own.tuple.destination = POD;
     assert_eq!(judge(&world, &pod(), &own, false), None);
+}
+
+/// The application's own socket, redirected to its pod's outbound listener.
+fn tunnelled(world: &mut World) -> Connection {
+    let mut redirected = connection(false);
+    redirected.tuple.destination = Address::redirect(true, 1, 7);
+    redirected.tuple.destination_port = 15001;
+    let flow = Flow { flags: Flow::TUNNELLED, ..flow(Origin::Pod, redirected.cookie) };
+    world.flows.insert(redirected.tuple, flow);
+    world.workloads.insert(
+        OTHER,
+        Workload { group: GROUP, flags: Workload::ENROLLED, reserved: 0 },
+    );
+    redirected
+}
+
+#[test]
+fn what_goes_through_the_tunnel_is_judged_by_the_endpoint_behind_it() {
+    let mut world = World::default();
+    let redirected = tunnelled(&mut world);
+    let found = subject(&world, &pod(), &redirected).unwrap();
+    assert!(found.tunnelled);
+    assert_eq!((found.tuple.destination, found.tuple.destination_port), (OTHER, 40000));
+    assert_eq!(found.side.peer, Peer::Proven(GROUP));
+    assert_eq!(judge(&world, &pod(), &redirected, false), None);
+    world.denied.insert((Kind::Proven as u8, GROUP), 4);
+    let denial = judge(&world, &pod(), &redirected, false).unwrap();
+    assert_eq!((denial.rule, denial.subject.side.reporter), (4, None));
+}
+
+#[test]
+fn the_listeners_side_of_it_and_the_applications_own_loopback_are_nobodys_business() {
+    let mut world = World::default();
+    let redirected = tunnelled(&mut world);
+    world.denied.insert((Kind::Proven as u8, GROUP), 4);
+    world.denied.insert((Kind::Unknown as u8, 0), 3);
+    let accepted = Connection { tuple: redirected.tuple.reversed(), cookie: 10, listening: false };
+    assert_eq!(judge(&world, &pod(), &accepted, false), None);
+    world.flows.clear();
+    assert_eq!(judge(&world, &pod(), &redirected, false), None, "127.64.0.0/10 of its own");
+}
+
+#[test]
+fn the_agents_own_sockets_in_the_pod_are_never_judged() {
+    let mut world = World::default();
+    world.denied.insert((Kind::Unknown as u8, 0), 3);
+    let mut out = connection(false);
+    out.tuple.destination_port = TUNNEL_PORT;
+    world.flows.insert(out.tuple, flow(Origin::Agent, out.cookie));
+    assert_eq!(judge(&world, &pod(), &out, false), None);
+
+    let mut tunnel = connection(true);
+    tunnel.tuple.source_port = TUNNEL_PORT;
+    assert_eq!(judge(&world, &pod(), &tunnel, false), None, "from another node");
+    world.flows.insert(tunnel.tuple.reversed(), flow(Origin::Agent, 3));
+    assert_eq!(judge(&world, &pod(), &tunnel, false), None, "from another pod of this node");
+    // A pod that dials 15008 of another on its node speaks to the application.
+    world.flows.insert(tunnel.tuple.reversed(), flow(Origin::Pod, 3));
+    world.denied.insert((Kind::Proven as u8, GROUP), 4);
+    assert_eq!(judge(&world, &pod(), &tunnel, false).unwrap().rule, 4);
+}
+
+#[test]
+fn plaintext_to_an_enrolled_pod_is_closed_once_the_rule_requires_mtls() {
+    let mut world = World { mtls: Mtls::Preferred as u8, ..World::default() };
+    let tunnelled = tunnelled(&mut world);
+    let plain = connection(false);
+    world.flows.insert(plain.tuple, flow(Origin::Pod, plain.cookie));
+    assert_eq!(judge(&world, &pod(), &plain, false), None, "enrolment touches new connections only");
+    world.mtls = Mtls::Required as u8;
+    let denial = judge(&world, &pod(), &plain, false).unwrap();
+    assert_eq!(denial.reason, Reason::EgressMtlsRequired);
+    assert_eq!(judge(&world, &pod(), &tunnelled, false), None);
 }

@@ -88,6 +88,7 @@ impl Node {
             seen: &self.seen,
             slots: &slots,
             failures: &self.failures,
+            deaf: &self.deaf,
             fixed: &self.fixed(),
             levels: (first, last, root),
             node_netns: self.parts.observer.node,
@@ -122,7 +123,10 @@ impl Node {
                     let key = needed_by.unwrap_or(INTERFACES);
                     tracing::warn!(node = self.parts.name, ?action, %error, "not done; tried again");
                     failed.insert(key);
-                    self.failures.insert(key, error.to_string());
+                    match action {
+                        Action::Listen(..) => self.deaf.insert(key, error.to_string()),
+                        _ => self.failures.insert(key, error.to_string()),
+                    };
                 }
             }
         }
@@ -199,6 +203,9 @@ impl Node {
             let capacity = u64::from(mesh_ebpf::abi::capacity::PODS);
             sizes.push((map.to_owned(), entries as u64, capacity));
         }
+        let listeners = self.held.listeners.len() as u64 * 2;
+        let capacity = u64::from(mesh_ebpf::abi::capacity::LISTENERS);
+        sizes.push(("mesh_listeners".to_owned(), listeners, capacity));
         let proof = self.held.settings.flags & Settings::LOCAL_PROOF != 0;
         self.parts.health.publish(sizes, proof && self.trouble.is_empty());
     }
@@ -261,6 +268,7 @@ impl Node {
             cgroup: seen.cgroup,
             netns: netns.map_or(0, |netns| netns.cookie),
             interface: interfaces.and_then(|all| all.first()).copied().unwrap_or(0),
+            listeners: netns.map_or(0, |netns| self.parts.kernel.listeners.made_at(netns.cookie)),
         })
     }
 }

@@ -16,6 +16,7 @@ use super::super::cgroups::Finder;
 use super::super::cgroups::watch::Watcher;
 use super::super::content::Content;
 use super::super::links::{ALWAYS, Links, Point};
+use super::super::listeners::Listeners;
 use super::super::maps::Maps;
 use super::super::observe::Observer;
 use super::super::pins::{self, PinError, Pins};
@@ -51,6 +52,7 @@ impl Place {
             .expect("this test needs a cgroup2 mount");
         let cgroup_root = Path::new(cgroup2).join(format!("mesh-wire-{name}-{}", std::process::id()));
         fs::create_dir_all(cgroup_root.join("kubepods")).unwrap();
+        fs::create_dir_all(cgroup_root.join("agent")).unwrap();
         let hierarchy = Hierarchy::of(&cgroup_root).unwrap();
         Self { directory, hierarchy, cgroup_root, sandbox: None }
     }
@@ -63,6 +65,10 @@ impl Place {
         self.cgroup_root.join("kubepods").join(format!("pod{UID}"))
     }
 
+    fn agent_cgroup(&self) -> PathBuf {
+        self.cgroup_root.join("agent")
+    }
+
     /// What start does, without its threads.
     fn wire(&self) -> Node {
         let pins = Pins::open(&self.pin_root()).unwrap();
@@ -71,7 +77,8 @@ impl Place {
         for hook in ALWAYS {
             links.attach_cgroup(hook).unwrap();
         }
-        let mut kernel = Kernel { maps: Maps::open(&pins.maps()).unwrap(), links };
+        let maps = Maps::open(&pins.maps()).unwrap();
+        let mut kernel = Kernel { maps, links, listeners: Listeners::default() };
         let content = Content::adopt(&mut kernel.maps).unwrap();
         let hierarchy = self.hierarchy.clone();
         let parts = Parts {
@@ -80,7 +87,7 @@ impl Place {
             finder: Finder { hierarchy, root: self.cgroup_root.clone(), named_roots: Vec::new() },
             watcher: Watcher::start(|| {}).unwrap(),
             observer: Observer { node: Netns::current().unwrap().cookie().unwrap(), uplinks: Vec::new() },
-            agents: Vec::new(),
+            agents: vec![self.agent_cgroup()],
             content,
             roster: Roster::default(),
             older: Older::default(),
@@ -111,6 +118,8 @@ impl Place {
         ip(&["link", "set", "host0", "up"]);
         let inside = ["-t", &pid, "--net", "ip", "address", "add", &format!("{ADDRESS}/32"), "dev", "eth0"];
         assert!(Command::new("nsenter").args(inside).status().unwrap().success());
+        let inside = ["-t", &pid, "--net", "ip", "link", "set", "lo", "up"];
+        assert!(Command::new("nsenter").args(inside).status().unwrap().success());
         fs::write(self.pod_cgroup().join("cgroup.procs"), pid).unwrap();
     }
 
@@ -131,6 +140,7 @@ impl Drop for Place {
         }
         remove_cgroup(&self.pod_cgroup());
         remove_cgroup(&self.cgroup_root.join("kubepods"));
+        remove_cgroup(&self.agent_cgroup());
         remove_cgroup(&self.cgroup_root);
         let _ = umount2(&self.directory, MntFlags::MNT_DETACH);
         let _ = fs::remove_dir(&self.directory);
@@ -168,7 +178,7 @@ fn pod() -> LocalPod {
 }
 
 fn tell(node: &mut Node, session: u64, pods: Vec<LocalPod>) {
-    node.told(session, ToWire::Hello { version: 1 });
+    node.told(session, ToWire::Hello { version: crate::handover::VERSION });
     node.told(session, ToWire::Node(NodeSettings { unknown_closed: false }));
     for pod in pods {
         node.told(session, ToWire::Pod(pod));
@@ -180,6 +190,11 @@ fn tell(node: &mut Node, session: u64, pods: Vec<LocalPod>) {
 
 fn state(node: &Node) -> Option<PodState> {
     node.reported.get(UID).map(|report| report.state)
+}
+
+/// How many listeners the gate can reach.
+fn listeners(node: &Node) -> usize {
+    node.parts.kernel.maps.listeners.keys().filter(Result::is_ok).count()
 }
 
 fn points(node: &Node) -> Vec<Point> {
@@ -208,6 +223,10 @@ fn a_pod_is_wired_survives_its_wire_and_leaves_nothing() {
         let attached = points(&node);
         assert!(attached.iter().any(|point| matches!(point, Point::Gate(_))), "{attached:?}");
         assert!(attached.iter().any(|point| matches!(point, Point::FromPod(_))), "{attached:?}");
+        assert!(attached.iter().any(|point| matches!(point, Point::Getopt(_))), "{attached:?}");
+        assert!(attached.iter().any(|point| matches!(point, Point::Setopt(_))), "{attached:?}");
+        assert_eq!(listeners(&node), 2);
+        assert_ne!(node.reported[UID].listeners, 0);
         let held = node.held.clone();
         let ids = node.parts.kernel.links.infos();
 
@@ -222,17 +241,22 @@ fn a_pod_is_wired_survives_its_wire_and_leaves_nothing() {
             assert_eq!(adopted[name].id, before.id, "{name} is the same link");
             assert_ne!(adopted[name].program, before.program, "{name} runs the new program");
         }
+        assert_eq!((listeners(&node), node.reported[UID].listeners), (0, 0), "nobody held the earlier ones");
         tell(&mut node, 1, vec![pod()]);
         assert_eq!(node.held.cgroups, held.cgroups, "wired at the same time as before");
+        assert_eq!(listeners(&node), 2);
+        assert_ne!(node.reported[UID].listeners, 0);
 
         place.end_pod();
         node.verify();
         node.reconcile();
         assert_eq!(state(&node), None);
         let classes: Vec<Class> = node.held.cgroups.values().map(mesh_ebpf::abi::Pod::class).collect();
-        assert_eq!(classes, [Class::PodsRoot]);
+        assert_eq!(classes.len(), 2);
+        assert!(classes.contains(&Class::PodsRoot) && classes.contains(&Class::Agent));
         let cookie = held.gates.keys().next().unwrap();
         assert!(!points(&node).contains(&Point::Gate(*cookie)));
+        assert_eq!(listeners(&node), 0);
 
         drop(node);
         pins::uninstall(&place.pin_root(), &place.cgroup_root).unwrap();

@@ -58,6 +58,7 @@ fn state(pods: &[PodSketch], proof: bool) -> State {
         .filter(|pod| pod.class() == Class::Wired)
         .map(|pod| (pod.netns, pod.uid))
         .collect::<BTreeMap<_, _>>();
+    state.listeners = state.gates.clone();
     state.armed = state.cgroups.values().any(|pod| pod.class() == Class::Pending);
     state.settings = Settings { flags: u32::from(proof), ..Settings::default() };
     state
@@ -72,7 +73,7 @@ fn open_pods(state: &State, to: &State) -> Vec<u64> {
         .filter(|(cgroup, _)| to.cgroups.get(*cgroup).is_some_and(|to| to.class() == Class::Wired))
         .map(|(_, pod)| pod)
         .filter(|pod| {
-            let gate = state.gates.contains_key(&pod.netns);
+            let gate = state.gates.contains_key(&pod.netns) && state.listeners.contains_key(&pod.netns);
             let local = state.local.get(&pod.v4).is_some_and(|local| local.class() == Class::Wired);
             let index = pod.uid as u32;
             let checked = state.interfaces.contains_key(&index) && state.validated.contains(&index);
@@ -128,4 +129,16 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn listeners_are_there_before_a_pod_opens_and_until_it_has_closed() {
+    let wired = state(&[PodSketch { number: 0, class: 3, netns: 1, set: 0 }], false);
+    let at = |actions: &[Action], wanted: fn(&Action) -> bool| actions.iter().position(wanted).unwrap();
+    let wiring = plan(&State::default(), &wired);
+    let listen = at(&wiring, |action| matches!(action, Action::Listen(1, 1)));
+    assert!(listen < at(&wiring, |action| matches!(action, Action::SetCgroup(..))));
+    let ending = plan(&wired, &State::default());
+    let stop = at(&ending, |action| matches!(action, Action::StopListening(1)));
+    assert!(at(&ending, |action| matches!(action, Action::RemoveCgroup(_))) < stop);
 }

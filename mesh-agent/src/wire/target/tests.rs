@@ -10,7 +10,7 @@ use mesh_ebpf::policy::SetId;
 use super::{Decision, Inputs, State, target};
 use crate::handover::{LocalPod, PodState, uid_hash};
 use crate::wire::observe::{Observation, Seen, SeenNetns};
-use crate::wire::plan::plan;
+use crate::wire::plan::{Action, plan};
 
 const UID: &str = "5f3c0000-0000-0000-0000-000000000001";
 const ADDRESS: [u8; 4] = [10, 0, 0, 2];
@@ -54,6 +54,7 @@ struct Case {
     synced: bool,
     held: State,
     failures: BTreeMap<u64, String>,
+    deaf: BTreeMap<u64, String>,
 }
 
 impl Default for Case {
@@ -64,6 +65,7 @@ impl Default for Case {
             synced: true,
             held: State::default(),
             failures: BTreeMap::new(),
+            deaf: BTreeMap::new(),
         }
     }
 }
@@ -83,6 +85,7 @@ impl Case {
             seen: &observation,
             slots: &BTreeMap::from([(uid_hash(UID), 3)]),
             failures: &self.failures,
+            deaf: &self.deaf,
             fixed: &BTreeMap::from([(1, Class::PodsRoot)]),
             levels: (2, 3, 1),
             node_netns: 4,
@@ -103,6 +106,7 @@ fn a_pod_with_everything_there_is_wired_and_nothing_is_armed() {
     assert_eq!(decision.unwrap().state, PodState::Wired);
     assert!(!state.armed);
     assert_eq!(state.gates, BTreeMap::from([(5, uid_hash(UID))]));
+    assert_eq!(state.listeners, state.gates);
     assert_eq!(state.validated, BTreeSet::from([9]));
     assert!(state.probes.contains_key(&(Address::v4(ADDRESS), 8080)));
     assert_eq!(state.cgroups[&100].class(), Class::Wired);
@@ -130,7 +134,7 @@ fn an_enrolled_pod_is_pending_until_all_of_it_is_there() {
         let (state, decision) = case.run();
         assert_eq!(decision.unwrap().state, PodState::Pending);
         assert!(state.armed);
-        assert!(state.gates.is_empty());
+        assert!(state.gates.is_empty() && state.listeners.is_empty());
     }
 }
 
@@ -185,6 +189,7 @@ fn a_pod_that_ended_leaves_nothing() {
     let ended = Case { pods: Vec::new(), seen: None, held, ..Case::default() };
     let (state, _) = ended.run();
     assert!(state.gates.is_empty() && state.local.is_empty() && state.validated.is_empty());
+    assert!(state.listeners.is_empty(), "they would keep its namespace alive");
     assert_eq!(state.cgroups.len(), 1, "only the pods root is left");
 }
 
@@ -207,4 +212,35 @@ fn a_failure_closes_the_pod_and_says_why() {
     assert_eq!(decision.state, PodState::Pending);
     assert!(decision.reason.contains("mesh_gate_5"));
     assert!(state.armed);
+}
+
+#[test]
+fn listeners_of_an_earlier_wire_serve_until_relay_has_told_its_state() {
+    let (mut held, _) = Case::default().run();
+    // As a new wire finds it: pins are there, sockets of an earlier process are not its own.
+    held.listeners.clear();
+    let named = Case { synced: false, held: held.clone(), ..Case::default() };
+    assert!(named.run().0.listeners.is_empty());
+    let unnamed = Case { pods: Vec::new(), synced: false, held: held.clone(), ..Case::default() };
+    assert!(unnamed.run().0.listeners.is_empty());
+    let synced = Case { held: held.clone(), ..Case::default() };
+    assert_eq!(plan(&held, &synced.run().0), [Action::Listen(5, uid_hash(UID))]);
+    let restarting = Case { seen: Some(Seen { netns: None, ..seen() }), held, ..Case::default() };
+    assert!(restarting.run().0.listeners.is_empty(), "nobody is in its namespace to make them");
+    let fresh = Case { synced: false, ..Case::default() };
+    assert_eq!(fresh.run().0.listeners.len(), 1, "a pod that is wired now needs them first");
+}
+
+#[test]
+fn a_pod_without_listeners_is_not_wired_but_one_that_was_stays_so_and_says_it() {
+    let deaf = BTreeMap::from([(uid_hash(UID), "too many open files".to_owned())]);
+    let new = Case { deaf: deaf.clone(), ..Case::default() };
+    assert_eq!(new.state(), PodState::Pending);
+    let (mut held, _) = Case::default().run();
+    held.listeners.clear();
+    let (state, decision) = Case { deaf, held: held.clone(), ..Case::default() }.run();
+    let decision = decision.unwrap();
+    assert_eq!(decision.state, PodState::Wired);
+    assert!(decision.reason.contains("Tunnel=False: too many open files"));
+    assert!(plan(&held, &state).is_empty(), "not tried again in the same look");
 }
