@@ -1,4 +1,7 @@
-//! The admin socket: HTTP/1.1 with JSON. `GET /status` tells how the controller and the nodes are.
+//! The admin socket: HTTP/1.1 with JSON. `GET /status` tells how the controller and the nodes are;
+//! [`authority`] has what is about certificates.
+
+mod authority;
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -15,7 +18,7 @@ use mesh_api::condition::Condition;
 use serde::{Deserialize, Serialize};
 use tokio::{net::UnixListener, sync::Semaphore};
 
-use crate::{pipeline::Shared, status::report};
+use crate::{ca::Authority, pipeline::Shared, status::report};
 
 /// Connections that are served at a time.
 const CONNECTIONS: usize = 32;
@@ -81,7 +84,7 @@ pub struct ObjectStatus {
 }
 
 /// Serves the socket until the process ends.
-pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
+pub async fn serve(listener: UnixListener, shared: Arc<Shared>, authority: Arc<Authority>) {
     let free = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = free.clone().acquire_owned().await else { return };
@@ -93,10 +96,10 @@ pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
                 continue;
             }
         };
-        let shared = shared.clone();
+        let (shared, authority) = (shared.clone(), authority.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let response = respond(&request, &shared);
+                let response = respond(&request, &shared, &authority);
                 async { Ok::<_, Infallible>(response) }
             });
             let mut server = http1::Builder::new();
@@ -108,15 +111,31 @@ pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     }
 }
 
-fn respond(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>> {
+fn respond(request: &Request<Incoming>, shared: &Shared, authority: &Authority) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/status") => match serde_json::to_vec(&status(shared)) {
-            Ok(body) => answer(StatusCode::OK, "application/json", body),
-            Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error.to_string()),
-        },
-        (_, "/status") => answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n"),
-        _ => answer(StatusCode::NOT_FOUND, "text/plain", "there is GET /status\n"),
+        (&Method::GET, "/status") => json(&status(shared)),
+        (_, "/status") => refuse(StatusCode::METHOD_NOT_ALLOWED, "GET only"),
+        (method, path) => {
+            let answered = authority::respond(method, path, request.uri().query(), authority);
+            answered.unwrap_or_else(|| {
+                let there_is = "there are GET /status, GET /ca, GET /identities, POST /ca/rotate and POST /join?node=N";
+                refuse(StatusCode::NOT_FOUND, there_is)
+            })
+        }
     }
+}
+
+fn json<T: Serialize>(value: &T) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(value) {
+        Ok(body) => answer(StatusCode::OK, "application/json", body),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// As the agents' admin sockets refuse.
+fn refuse(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
+    let body = serde_json::json!({ "error": error });
+    answer(status, "application/json", body.to_string())
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

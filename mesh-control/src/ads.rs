@@ -1,7 +1,7 @@
 //! Delta ADS: each node's agent is sent its resources, and from then on what changes of them.
 //!
 //! [`store`] holds what every node is to have; [`subscription`] is the protocol of one resource
-//! type on one stream, a state machine without I/O; [`stream`] drives four of them over one gRPC
+//! type on one stream, a state machine without I/O; [`stream`] drives one of each type over one gRPC
 //! stream; [`acks`] keeps what nodes acknowledged and refused; [`server`] is the gRPC service.
 //!
 //! At most one response of a type is under way on a stream. What changes meanwhile is kept as a
@@ -17,5 +17,5 @@ mod subscription;
 mod tests;
 
 pub use acks::{Acks, NodeAcks, Refusal};
-pub use server::{Ads, listen};
+pub use server::{Ads, ListenError, listen};
 pub use store::Store;

@@ -16,6 +16,7 @@
 
 mod backends;
 mod conditions;
+mod duration;
 mod enrol;
 mod fields;
 mod namespaces;
@@ -42,9 +43,15 @@ use std::{
 
 use mesh_api::condition::{Condition, ENROLLED};
 
+pub use duration::parse as parse_duration;
 pub use resource::{Changes, Encoded, ResourceKey, ResourceKind, Resources, Scope};
+pub use settings::CaSettings;
+pub(crate) use settings::SINGLETON;
 
-use crate::objects::{Conditions, ObjectName, ObjectRef, Objects};
+use crate::{
+    ca::Demand,
+    objects::{Conditions, ObjectName, ObjectRef, Objects},
+};
 use enrol::Enrolment;
 use namespaces::Namespaces;
 use node::Nodes;
@@ -101,12 +108,25 @@ impl Builder {
         };
         let rules_changed = self.policies.update(&old, &self.objects, world, surroundings);
         self.publish_pods(&pods, rules_changed);
+        let placed = pods.iter().map(|(name, _, pod)| (name.clone(), pod.as_ref().and_then(|pod| pod.placement())));
+        let placed = placed.collect();
         self.published.services(&self.services, &services_changed, nodes_changed, &self.nodes);
         if settings_changed || nodes_changed {
             self.published.node_configs(&self.settings, self.config_origins(), &self.nodes);
         }
         let (updated, removed) = self.published.take_changes();
-        Changes { updated, removed, conditions: self.conditions() }
+        Changes { updated, removed, placed, conditions: self.conditions() }
+    }
+
+    /// What the certificate authority needs to know of the state that was taken over last.
+    #[must_use]
+    pub fn authority(&self) -> Demand {
+        Demand {
+            trust_domain: self.settings.trust_domain.clone(),
+            settings: self.settings.ca.clone(),
+            nodes: self.nodes.iter().map(|(name, _)| name.to_owned()).collect(),
+            secret: self.settings.ca.secret.as_ref().and_then(|name| self.objects.ca_secrets.get(name)).cloned(),
+        }
     }
 
     fn update_settings(&mut self, old: &Objects) -> bool {

@@ -4,11 +4,14 @@
 //! `run_dir` finds them, `client` asks them. Each command is a question and a view of the answer,
 //! which `output` prints as a table, JSON or YAML.
 
+mod ca;
 mod can;
 mod check;
 mod client;
 mod dump;
 mod endpoint;
+mod explain;
+mod identity;
 mod output;
 mod run_dir;
 mod status;
@@ -17,11 +20,14 @@ mod tests;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::build::parse_duration;
 use client::ClientError;
 use endpoint::EndpointError;
+use explain::UnknownReason;
 use output::Format;
 use run_dir::{RunDir, RunDirError};
 
@@ -30,8 +36,8 @@ use run_dir::{RunDir, RunDirError};
 #[command(
     name = "meshctl",
     version,
-    after_help = "Exit codes: 0 yes (allowed, everything in order, nothing missing); \
-                  1 no (denied, a node is not ready, a kernel feature is missing); \
+    after_help = "Exit codes: 0 yes (allowed, everything in order, nothing missing or failed); \
+                  1 no (denied, a node is not ready, a feature is missing, something failed or expires); \
                   2 the question could not be answered."
 )]
 pub struct Arguments {
@@ -61,6 +67,53 @@ enum Command {
     Node(NodeCommand),
     /// Which kernel features the data path needs and has. Exit code 1 when one is missing.
     Check,
+    /// What was refused or failed lately, what that means and what to check. Exit code 1 when there
+    /// is something.
+    Explain(ExplainArguments),
+    /// Certificates of the identities on the nodes. Exit code 1 when one is not valid, or, with
+    /// --expiring, when one is shown.
+    Identity {
+        /// Only those that end within this time, such as 1h or 30m, and those that have none.
+        #[arg(long, value_parser = duration)]
+        expiring: Option<Duration>,
+    },
+    /// The certificate authority.
+    #[command(subcommand)]
+    Ca(CaCommand),
+}
+
+#[derive(Debug, Args)]
+struct ExplainArguments {
+    /// A reason, as log, metrics and CLI name it; explained though it has not happened.
+    reason: Option<String>,
+    /// Only what concerns this pod: NAMESPACE/NAME.
+    #[arg(long, value_parser = pod)]
+    pod: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum CaCommand {
+    /// Its certificates, and how far a replacement of the root is. Exit code 1 when it is not the
+    /// one that MeshConfig asks for.
+    Status,
+    /// Begins to replace the root, under traffic; `ca status` shows how far that is.
+    Rotate,
+    /// Writes a new one-time join file for a node.
+    Join {
+        /// The node.
+        node: String,
+    },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write a number with h, m or s, such as 24h or 1h30m".to_owned())
+}
+
+fn pod(text: &str) -> Result<String, String> {
+    match endpoint::source(text) {
+        Ok(Err((namespace, name))) => Ok(format!("{namespace}/{name}")),
+        _ => Err("write NAMESPACE/NAME".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +152,9 @@ enum CliError {
     /// What was asked about cannot be read or found.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// What was asked to be explained is nothing that happens.
+    #[error(transparent)]
+    Reason(#[from] UnknownReason),
     /// The answer cannot be printed.
     #[error("printing the answer: {0}")]
     Output(#[from] std::io::Error),
@@ -132,12 +188,12 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn answer(arguments: &Arguments) -> Result<Outcome, CliError> {
     let run_dir = RunDir::find(arguments.run_dir.as_deref())?;
-    let nodes = run_dir.nodes(arguments.node.as_deref())?;
+    let nodes = || run_dir.nodes(arguments.node.as_deref());
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
     let (view, outcome) = runtime.block_on(async {
         match &arguments.command {
-            Command::Status => Ok(status::status(&run_dir, &nodes).await),
+            Command::Status => Ok(status::status(&run_dir, &nodes()?).await),
             Command::Can(can) => {
                 // All nodes are asked where pods are; `--node` names who is asked for the verdict.
                 let everyone = run_dir.nodes(None)?;
@@ -146,11 +202,14 @@ fn answer(arguments: &Arguments) -> Result<Outcome, CliError> {
             Command::Node(NodeCommand::Dump { name, flows }) => {
                 let only = match name {
                     Some(name) => run_dir.nodes(Some(name))?,
-                    None => nodes,
+                    None => nodes()?,
                 };
                 dump::dump(&only, *flows).await
             }
-            Command::Check => check::check(&nodes).await,
+            Command::Check => check::check(&nodes()?).await,
+            Command::Explain(wanted) => explain::explain(&nodes()?, wanted).await,
+            Command::Identity { expiring } => identity::identity(&nodes()?, *expiring).await,
+            Command::Ca(command) => ca::ca(&run_dir.controller(), command).await,
         }
     })?;
     view.print(arguments.output, &mut std::io::stdout().lock())?;

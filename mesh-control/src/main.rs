@@ -3,19 +3,21 @@
 //! One thread follows the source and builds; the runtime serves agents, the admin socket and the
 //! status files.
 
-use std::{io::IsTerminal as _, path::PathBuf, sync::Arc};
+use std::{io::IsTerminal as _, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
 use mesh_control::{
     admin,
     ads::{Ads, listen},
+    build,
+    ca::{self, Authority, Directories, Timestamp},
     pipeline::Shared,
+    serve::{self, Listen},
     source::{Directory, Watch},
     status,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::wrappers::UnixListenerStream;
 use tracing_subscriber::EnvFilter;
 
 /// The controller of the mesh: reads the objects, sends every node's agent what it needs.
@@ -28,12 +30,19 @@ struct Arguments {
     /// The run directory: sockets, status, and what the kubelet part reports.
     #[arg(long)]
     run_dir: PathBuf,
-    /// Where agents connect: unix:PATH. Default: unix:<run dir>/ads.sock.
-    #[arg(long, value_parser = unix)]
-    listen: Option<PathBuf>,
-    /// The user that agents run as; the agents' socket is given to it.
+    /// Where agents connect, with TLS either way: IP:PORT or unix:PATH. Default: unix:<run dir>/ads.sock.
+    #[arg(long)]
+    listen: Option<Listen>,
+    /// The user that agents run as; the agents' Unix socket and the join files are given to it.
     #[arg(long)]
     agent_uid: Option<u32>,
+    /// The certificate authority's directory: tls.crt, tls.key and ca.crt where one is given; made
+    /// there where none is. Default: <run dir>/ca.
+    #[arg(long)]
+    ca_dir: Option<PathBuf>,
+    /// How long a node's join file is good, such as 24h or 30m.
+    #[arg(long, default_value = "24h", value_parser = join_ttl)]
+    join_ttl: Duration,
 }
 
 fn source(text: &str) -> Result<PathBuf, String> {
@@ -41,9 +50,9 @@ fn source(text: &str) -> Result<PathBuf, String> {
     path.map(PathBuf::from).ok_or_else(|| "write dir:PATH, the directory to watch".to_owned())
 }
 
-fn unix(text: &str) -> Result<PathBuf, String> {
-    let path = text.strip_prefix("unix:").filter(|path| !path.is_empty());
-    path.map(PathBuf::from).ok_or_else(|| "write unix:PATH, the socket to listen on".to_owned())
+fn join_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = build::parse_duration(text).filter(|ttl| !ttl.is_zero());
+    ttl.ok_or_else(|| "write a number with h, m or s, such as 24h or 30m".to_owned())
 }
 
 fn main() -> anyhow::Result<()> {
@@ -68,11 +77,19 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let run_dir = arguments.run_dir;
-    let ads_socket = arguments.listen.unwrap_or_else(|| run_dir.join("ads.sock"));
+    let place = arguments.listen.unwrap_or_else(|| Listen::Unix(run_dir.join("ads.sock")));
     let admin_socket = run_dir.join("control.sock");
     let shared = Arc::new(Shared::default());
 
-    let agents = listen(&ads_socket, arguments.agent_uid)?;
+    let directories = Directories {
+        authority: arguments.ca_dir.unwrap_or_else(|| run_dir.join("ca")),
+        join: run_dir.join("join"),
+        agent_uid: arguments.agent_uid,
+        join_ttl: arguments.join_ttl,
+    };
+    let authority = Authority::open(directories, shared.placements.clone(), Timestamp::now());
+    let authority = Arc::new(authority.context("cannot open the certificate authority (--ca-dir)")?);
+    let agents = place.bind(arguments.agent_uid).await?;
     let admin = listen(&admin_socket, None)?;
     let directory = Directory::new(arguments.source, run_dir.join("kubelet"));
     let builder = shared.clone();
@@ -91,8 +108,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         shared.store.clone(),
         shared.acks.clone(),
     ));
-    tokio::spawn(admin::serve(admin, shared.clone()));
-    let ads = Ads::new(shared.store.clone(), shared.acks.clone());
+    tokio::spawn(ca::run(authority.clone(), shared.clone()));
+    tokio::spawn(admin::serve(admin, shared.clone(), authority.clone()));
+    let ads = Ads::new(shared.store.clone(), shared.acks.clone(), authority.clone());
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let stopped = async move {
@@ -101,17 +119,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    tracing::info!(socket = %ads_socket.display(), "serving agents");
-    let serving = tonic::transport::Server::builder()
-        .add_service(ads.service())
-        .serve_with_incoming(UnixListenerStream::new(agents));
+    tracing::info!(at = %place, "serving agents");
+    let serving = serve::serve(agents, authority, ads);
     // Streams are cut on a signal: agents keep what they have and resume with the next controller.
     tokio::select! {
         served = serving => served.context("the agents' socket failed")?,
         () = stopped => tracing::info!("stopping"),
         _ = ended => anyhow::bail!("the build thread ended, see the message before; restart the controller"),
     }
-    for socket in [&ads_socket, &admin_socket] {
+    let agents_socket = if let Listen::Unix(path) = &place { Some(path) } else { None };
+    for socket in agents_socket.into_iter().chain([&admin_socket]) {
         let _ = std::fs::remove_file(socket);
     }
     Ok(())

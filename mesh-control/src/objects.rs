@@ -83,6 +83,23 @@ pub struct Custom {
     pub unknown_fields: Vec<String>,
 }
 
+/// The parts of a Secret that a certificate authority is made of, as they were written: of Secrets
+/// without them, and of every other part, nothing is kept.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct CaSecret {
+    /// In base64.
+    pub data: BTreeMap<String, String>,
+    /// Plain.
+    pub string_data: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for CaSecret {
+    /// Without what is in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CaSecret").finish_non_exhaustive()
+    }
+}
+
 /// Every object that the build reads. Values are shared, so that a changed set costs little and
 /// unchanged objects are recognised by pointer.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -101,6 +118,8 @@ pub struct Objects {
     pub services: BTreeMap<ObjectName, Arc<Service>>,
     /// Endpoint slices.
     pub endpoint_slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    /// The Secret that the mesh configuration's `spec.ca.secretRef` names, and no other.
+    pub ca_secrets: BTreeMap<ObjectName, Arc<CaSecret>>,
     /// Mesh configurations; only the one named `default` counts.
     pub mesh_configs: BTreeMap<ObjectName, Arc<Custom>>,
     /// Access policies.

@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mesh_api::condition::Condition;
 use tokio::sync::watch;
 
 use crate::{
     ads::{Acks, Store},
-    build::Builder,
-    objects::Conditions,
+    build::{Builder, SINGLETON},
+    ca::{Demand, Placements},
+    objects::{Conditions, ObjectName, ObjectRef},
     source::{Snapshot, SourceError, Watch},
 };
 
@@ -18,7 +20,11 @@ pub struct Shared {
     pub store: Arc<Store>,
     /// What they answered.
     pub acks: Arc<Acks>,
+    /// Where pods are.
+    pub placements: Arc<Placements>,
     conditions: watch::Sender<Arc<Conditions>>,
+    demand: watch::Sender<Option<Demand>>,
+    authority: Mutex<Option<Condition>>,
     source_error: Mutex<Option<String>>,
 }
 
@@ -27,7 +33,10 @@ impl Default for Shared {
         Self {
             store: Arc::default(),
             acks: Arc::default(),
+            placements: Arc::default(),
             conditions: watch::Sender::new(Arc::default()),
+            demand: watch::Sender::new(None),
+            authority: Mutex::default(),
             source_error: Mutex::default(),
         }
     }
@@ -37,6 +46,27 @@ impl Shared {
     /// What the source and the build say of every object.
     pub fn conditions(&self) -> watch::Receiver<Arc<Conditions>> {
         self.conditions.subscribe()
+    }
+
+    /// What is asked of the certificate authority; nothing before the first build.
+    pub fn demand(&self) -> watch::Receiver<Option<Demand>> {
+        self.demand.subscribe()
+    }
+
+    /// Says how the certificate authority is: it shows in the `MeshConfig`'s status.
+    pub fn set_authority(&self, condition: Condition) {
+        let mut authority = self.authority.lock().unwrap_or_else(PoisonError::into_inner);
+        if authority.as_ref() == Some(&condition) {
+            return;
+        }
+        self.conditions.send_if_modified(|last| {
+            let mut conditions = Conditions::clone(last);
+            add_authority(&mut conditions, &condition);
+            let changed = conditions != **last;
+            *last = Arc::new(conditions);
+            changed
+        });
+        *authority = Some(condition);
     }
 
     /// Why the source cannot be read now, if it cannot.
@@ -77,9 +107,21 @@ impl Shared {
         for (reference, conditions) in snapshot.problems {
             changes.conditions.entry(reference).or_default().extend(conditions);
         }
-        let conditions = std::mem::take(&mut changes.conditions);
+        let mut conditions = std::mem::take(&mut changes.conditions);
         let (updated, removed) = (changes.updated.len(), changes.removed.len());
+        // A node may ask for a pod's certificate as soon as it is told of the pod.
+        self.placements.update(std::mem::take(&mut changes.placed));
         self.store.apply(&changes);
+        let demand = Some(builder.authority());
+        self.demand.send_if_modified(|last| {
+            let changed = *last != demand;
+            *last = demand;
+            changed
+        });
+        let authority = self.authority.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(condition) = &*authority {
+            add_authority(&mut conditions, condition);
+        }
         self.conditions.send_if_modified(|last| {
             let changed = **last != conditions;
             if changed {
@@ -89,4 +131,13 @@ impl Shared {
         });
         tracing::debug!(updated, removed, took = ?began.elapsed(), "built");
     }
+}
+
+/// Puts the authority's condition beside the `MeshConfig`'s others, if there is one.
+fn add_authority(conditions: &mut Conditions, condition: &Condition) {
+    let config = ObjectRef::mesh("MeshConfig", ObjectName::cluster(SINGLETON));
+    let Some(of_config) = conditions.get_mut(&config) else { return };
+    let generation = of_config.first().map_or(0, |first| first.observed_generation);
+    of_config.retain(|other| other.kind != condition.kind);
+    of_config.push(condition.clone().at(generation));
 }

@@ -8,7 +8,27 @@ use tokio::{
 };
 
 use super::{StatusReport, serve};
-use crate::{ads::listen, build::Builder, pipeline::Shared, source::of_yaml};
+use crate::{
+    ads::listen,
+    build::Builder,
+    ca::{Authority, CaReport, Directories, IdentitiesReport, JoinReport, Timestamp},
+    pipeline::Shared,
+    source::of_yaml,
+};
+
+fn authority(directory: &Path, shared: &Shared) -> Arc<Authority> {
+    let directories = Directories {
+        authority: directory.join("ca"),
+        join: directory.join("join"),
+        agent_uid: None,
+        join_ttl: std::time::Duration::from_secs(60),
+    };
+    Arc::new(Authority::open(directories, shared.placements.clone(), Timestamp::now()).unwrap())
+}
+
+fn body<T: serde::de::DeserializeOwned>(answer: &str) -> T {
+    serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+}
 
 async fn request(socket: &Path, line: &str) -> String {
     let mut stream = UnixStream::connect(socket).await.unwrap();
@@ -24,7 +44,8 @@ async fn status_tells_nodes_objects_and_errors() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("control.sock");
     let shared = Arc::new(Shared::default());
-    tokio::spawn(serve(listen(&socket, None).unwrap(), shared.clone()));
+    let authority = authority(directory.path(), &shared);
+    tokio::spawn(serve(listen(&socket, None).unwrap(), shared.clone(), authority));
     let yaml = "
 apiVersion: v1
 kind: Node
@@ -65,4 +86,54 @@ fn only_the_owner_may_use_the_socket() {
     // One left behind is replaced.
     let _second = listen(&socket, None).unwrap();
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn the_authority_is_told_and_turned() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("control.sock");
+    let shared = Arc::new(Shared::default());
+    let authority = authority(directory.path(), &shared);
+    tokio::spawn(serve(listen(&socket, None).unwrap(), shared.clone(), authority.clone()));
+    assert!(request(&socket, "POST /ca/rotate").await.starts_with("HTTP/1.1 503"));
+    tokio::spawn(crate::ca::run(authority.clone(), shared.clone()));
+    let yaml = "
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+---
+apiVersion: mesh.internal/v1alpha1
+kind: MeshConfig
+metadata: {name: default, generation: 3}
+spec: {ca: {workloadTTL: 1h}}
+";
+    shared.take(&mut Builder::default(), Ok(Some(of_yaml(yaml))));
+    authority.trust().wait_for(Option::is_some).await.unwrap();
+    let report: CaReport = body(&request(&socket, "GET /ca").await);
+    assert_eq!((report.origin.as_str(), report.joining.as_slice()), ("generated", ["n1".to_owned()].as_slice()));
+    let join: JoinReport = body(&request(&socket, "POST /join?node=n1").await);
+    assert!(join.node == "n1" && Path::new(&join.file).exists());
+    let identities: IdentitiesReport = body(&request(&socket, "GET /identities").await);
+    assert!(identities.identities.is_empty());
+    let report: CaReport = body(&request(&socket, "POST /ca/rotate").await);
+    assert_eq!(report.phase, crate::ca::Phase::Distributing);
+    for (line, status, said) in [
+        ("POST /ca/rotate", "409", "being replaced already"),
+        ("POST /join?node=n9", "404", "there is no node `n9`"),
+        ("POST /join", "400", "name the node"),
+        ("GET /ca/rotate", "405", "POST only"),
+    ] {
+        let answer = request(&socket, line).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(said), "{line}: {answer}");
+    }
+    // The status of the MeshConfig shows that its authority is there.
+    let config = status_of(&shared, "MeshConfig").await;
+    assert!(config.iter().any(|condition| condition.kind == "CAReady" && condition.observed_generation == 3), "{config:?}");
+}
+
+async fn status_of(shared: &Shared, kind: &str) -> Vec<mesh_api::condition::Condition> {
+    let mut conditions = shared.conditions();
+    let told = conditions.wait_for(|conditions| conditions.values().flatten().any(|one| one.kind == "CAReady"));
+    let told = tokio::time::timeout(std::time::Duration::from_secs(10), told).await.unwrap().unwrap();
+    told.iter().find(|(object, _)| object.kind == kind).unwrap().1.clone()
 }

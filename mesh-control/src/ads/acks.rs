@@ -22,7 +22,7 @@ pub struct Acks {
 pub struct NodeAcks {
     /// The stream that they came on.
     stream: u64,
-    /// The versions that it holds of what policies and settings are made into.
+    /// The versions that it holds of what something waits for: policies, settings, trust.
     pub held: BTreeMap<ResourceKey, String>,
     /// What it refused.
     pub refused: BTreeMap<ResourceKey, Refusal>,
@@ -85,7 +85,7 @@ impl Acks {
                 Event::Acked(resources) => {
                     for (key, version) in resources {
                         changed |= acks.refused.remove(&key).is_some();
-                        if !matches!(key.kind, ResourceKind::NodeConfig | ResourceKind::PodPolicy) {
+                        if !is_watched(key.kind) {
                             continue;
                         }
                         changed |= match version {
@@ -108,6 +108,18 @@ impl Acks {
         }
     }
 
+    /// The connected nodes that hold another version of a resource than this, or none.
+    pub fn lacking(&self, key: &ResourceKey, version: &str) -> Vec<Arc<str>> {
+        let nodes = self.lock();
+        let lacks = |acks: &NodeAcks| acks.held.get(key).map(String::as_str) != Some(version);
+        nodes.iter().filter(|(_, acks)| lacks(acks)).map(|(node, _)| node.clone()).collect()
+    }
+
+    /// The connected nodes.
+    pub fn connected_nodes(&self) -> Vec<Arc<str>> {
+        self.lock().keys().cloned().collect()
+    }
+
     fn notify(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
@@ -116,4 +128,9 @@ impl Acks {
         // Entries are written whole, so what a panic left behind is still true.
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether anything waits for nodes to have resources of this kind.
+fn is_watched(kind: ResourceKind) -> bool {
+    matches!(kind, ResourceKind::NodeConfig | ResourceKind::TrustBundle | ResourceKind::PodPolicy)
 }

@@ -1,4 +1,4 @@
-//! The gRPC service, on a Unix socket.
+//! The gRPC service, and how to listen on a Unix socket.
 
 use std::{
     fs, io,
@@ -19,7 +19,12 @@ use tokio::{net::UnixListener, sync::mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{acks::Acks, store::Store, stream};
+use super::{
+    acks::Acks,
+    store::Store,
+    stream::{self, Caller},
+};
+use crate::ca::Authority;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -27,13 +32,31 @@ pub struct Ads {
     store: Arc<Store>,
     acks: Arc<Acks>,
     streams: Arc<AtomicU64>,
+    gate: Gate,
+}
+
+/// Who may have a stream.
+#[derive(Debug, Clone)]
+enum Gate {
+    /// Nodes that this authority knows.
+    Nodes(Arc<Authority>),
+    /// Whoever names a node.
+    #[cfg(test)]
+    Anybody,
 }
 
 impl Ads {
-    /// Serves what `store` holds, and keeps the answers in `acks`.
+    /// Serves what `store` holds to the nodes that `authority` knows, and keeps the answers in
+    /// `acks`.
     #[must_use]
-    pub fn new(store: Arc<Store>, acks: Arc<Acks>) -> Self {
-        Self { store, acks, streams: Arc::default() }
+    pub fn new(store: Arc<Store>, acks: Arc<Acks>, authority: Arc<Authority>) -> Self {
+        Self { store, acks, streams: Arc::default(), gate: Gate::Nodes(authority) }
+    }
+
+    /// The same to whoever names a node, for tests of the protocol without TLS.
+    #[cfg(test)]
+    pub(super) fn open(store: Arc<Store>, acks: Arc<Acks>) -> Self {
+        Self { store, acks, streams: Arc::default(), gate: Gate::Anybody }
     }
 
     /// As a gRPC service.
@@ -52,12 +75,18 @@ impl AggregatedDiscoveryService for Ads {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let caller = match &self.gate {
+            Gate::Nodes(authority) => Caller::Proven(authority.admit(request.extensions())?),
+            #[cfg(test)]
+            Gate::Anybody => Caller::AsNamed,
+        };
         let id = self.streams.fetch_add(1, Ordering::Relaxed) + 1;
         let (responses, receiver) = mpsc::channel(stream::QUEUE);
         tokio::spawn(stream::serve(
             self.store.clone(),
             self.acks.clone(),
             id,
+            caller,
             request.into_inner(),
             responses,
         ));

@@ -1,6 +1,6 @@
 //! One agent's stream: requests in, responses out.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mesh_api::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use tokio::sync::mpsc;
@@ -12,34 +12,81 @@ use super::{
     store::{Dirty, Store},
     subscription::Subscription,
 };
-use crate::build::ResourceKind;
+use crate::{build::ResourceKind, ca::Lease};
 
 /// Responses that wait for the network, at most: one of each type.
 pub(super) const QUEUE: usize = ResourceKind::ALL.len();
 
+/// How long the reason of a stream's end may wait for the network.
+const LAST_WORD_WITHIN: Duration = Duration::from_secs(1);
+
 /// The longest name a node can have.
 const NODE_NAME_LIMIT: usize = 253;
+
+/// Who is on the other side. Everything that a stream is sent is for this node, whatever its
+/// requests say.
+#[derive(Debug)]
+pub(super) enum Caller {
+    /// A node that has proven its name, for as long as it counts.
+    Proven(Lease),
+    /// Whoever the first request names.
+    #[cfg(test)]
+    AsNamed,
+}
+
+impl Caller {
+    /// The node, if `named` may be it.
+    fn node(&self, named: &str) -> Result<Arc<str>, Status> {
+        if named.is_empty() || named.len() > NODE_NAME_LIMIT {
+            return Err(Status::invalid_argument("the first request must carry node.id, the node's name"));
+        }
+        match self {
+            Self::Proven(lease) if lease.node() != named => Err(Status::permission_denied(format!(
+                "node.id is `{named}`, the certificate is of node `{}`; a node is sent its own resources only",
+                lease.node()
+            ))),
+            Self::Proven(lease) => Ok(lease.node().into()),
+            #[cfg(test)]
+            Self::AsNamed => Ok(named.into()),
+        }
+    }
+
+    /// Waits until the node no longer counts.
+    async fn lost(&mut self) -> Status {
+        match self {
+            Self::Proven(lease) => Status::permission_denied(lease.lost().await.to_string()),
+            #[cfg(test)]
+            Self::AsNamed => std::future::pending().await,
+        }
+    }
+}
 
 /// Serves a stream to its end. The first request must name the node.
 pub(super) async fn serve(
     store: Arc<Store>,
     acks: Arc<Acks>,
     id: u64,
+    mut caller: Caller,
     mut requests: impl Stream<Item = Result<DeltaDiscoveryRequest, Status>> + Unpin,
     responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
 ) {
-    let first = match requests.next().await {
-        Some(Ok(first)) => first,
-        Some(Err(_)) | None => return,
+    let first = tokio::select! {
+        first = requests.next() => match first {
+            Some(Ok(first)) => first,
+            Some(Err(_)) | None => return,
+        },
+        _ = caller.lost() => return,
     };
     let named = first.node.as_ref().map(|node| node.id.as_str()).unwrap_or_default();
-    if named.is_empty() || named.len() > NODE_NAME_LIMIT {
-        let status = Status::invalid_argument("the first request must carry node.id, the node's name");
-        // A peer that is gone needs no answer.
-        let _ = responses.send(Err(status)).await;
-        return;
-    }
-    let node: Arc<str> = named.into();
+    let node = match caller.node(named) {
+        Ok(node) => node,
+        Err(status) => {
+            tracing::warn!(stream = id, %status, "stream refused");
+            // A peer that is gone needs no answer.
+            let _ = responses.send(Err(status)).await;
+            return;
+        }
+    };
     tracing::info!(node = %node, stream = id, "agent connected");
     acks.connected(&node, id);
     let mut session = Session {
@@ -50,9 +97,14 @@ pub(super) async fn serve(
         subscriptions: BTreeMap::new(),
         seen: 0,
     };
-    if let Err(status) = session.run(first, requests, &responses).await {
+    let ended = tokio::select! {
+        ended = session.run(first, requests, &responses) => ended,
+        status = caller.lost() => Err(status),
+    };
+    if let Err(status) = ended {
         tracing::warn!(node = %node, stream = id, %status, "stream ended");
-        let _ = responses.send(Err(status)).await;
+        // A peer that does not read is cut off without a word.
+        let _ = responses.send_timeout(Err(status), LAST_WORD_WITHIN).await;
     }
     acks.disconnected(&node, id);
     tracing::info!(node = %node, stream = id, "agent disconnected");
@@ -160,7 +212,10 @@ impl Session {
             let Some(mut subscription) = self.subscriptions.remove(&kind) else { continue };
             let first = match kind {
                 ResourceKind::Workload => self.subscriptions.get(&ResourceKind::PodPolicy),
-                ResourceKind::NodeConfig | ResourceKind::Service | ResourceKind::PodPolicy => None,
+                ResourceKind::NodeConfig
+                | ResourceKind::TrustBundle
+                | ResourceKind::Service
+                | ResourceKind::PodPolicy => None,
             };
             responses.extend(subscription.next_response(&view, first));
             self.subscriptions.insert(kind, subscription);

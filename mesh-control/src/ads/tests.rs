@@ -25,7 +25,7 @@ impl Controller {
         let (store, acks): (Arc<Store>, Arc<Acks>) = Default::default();
         let directory = tempfile::tempdir().unwrap();
         let listener = listen(&directory.path().join("ads.sock"), None).unwrap();
-        let service = Ads::new(store.clone(), acks.clone()).service();
+        let service = Ads::open(store.clone(), acks.clone()).service();
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
         Self { builder: Builder::default(), store, acks, directory }

@@ -18,7 +18,7 @@ use super::{
     resource::octets,
     settings::Settings,
 };
-use crate::objects::ObjectName;
+use crate::{ca::Placement, objects::ObjectName};
 
 /// What the build knows of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +113,18 @@ impl PodView {
     /// Whether nodes are told of it.
     pub(super) fn is_live(&self) -> bool {
         self.phase == Phase::Live
+    }
+
+    /// Where it is; nothing until it is bound to a node.
+    pub(super) fn placement(&self) -> Option<Placement> {
+        let bound = !self.uid.is_empty() && !self.node.is_empty();
+        bound.then(|| Placement {
+            uid: self.uid.clone(),
+            node: self.node.clone(),
+            service_account: self.service_account.clone(),
+            enrolled: self.enrolment == Enrolment::Enrolled,
+            ended: self.phase == Phase::Ended,
+        })
     }
 
     /// The resource; `local` for its own node.

@@ -10,6 +10,7 @@ mod assemble;
 mod conflict;
 mod dns;
 mod entry;
+mod identities;
 mod order;
 mod peers;
 mod read;

@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use mesh_api::resources::{NodeConfig, PodPolicy, Service, Workload};
+use mesh_api::resources::{NodeConfig, PodPolicy, Service, TrustBundle, Workload};
 use prost::{Message, Name};
 use sha2::{Digest, Sha256};
 
-use crate::objects::ObjectRef;
+use crate::{
+    ca::Placement,
+    objects::{ObjectName, ObjectRef},
+};
 
 /// The kinds of resources, in the order in which a node is sent them: what a pod needs is there
 /// before the pod is.
@@ -14,6 +17,8 @@ use crate::objects::ObjectRef;
 pub enum ResourceKind {
     /// Settings of the node.
     NodeConfig,
+    /// What certificates to believe.
+    TrustBundle,
     /// Services.
     Service,
     /// Policies of the node's pods.
@@ -24,13 +29,15 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::NodeConfig, Self::Service, Self::PodPolicy, Self::Workload];
+    pub const ALL: [Self; 5] =
+        [Self::NodeConfig, Self::TrustBundle, Self::Service, Self::PodPolicy, Self::Workload];
 
     /// Its type URL.
     #[must_use]
     pub fn type_url(self) -> String {
         match self {
             Self::NodeConfig => mesh_api::type_url::<NodeConfig>(),
+            Self::TrustBundle => mesh_api::type_url::<TrustBundle>(),
             Self::Service => mesh_api::type_url::<Service>(),
             Self::PodPolicy => mesh_api::type_url::<PodPolicy>(),
             Self::Workload => mesh_api::type_url::<Workload>(),
@@ -48,6 +55,7 @@ impl ResourceKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::NodeConfig => "NodeConfig",
+            Self::TrustBundle => "TrustBundle",
             Self::Service => "Service",
             Self::PodPolicy => "PodPolicy",
             Self::Workload => "Workload",
@@ -93,7 +101,7 @@ pub struct Encoded {
 
 impl Encoded {
     /// Encodes a resource.
-    pub(super) fn new<T: Message + Name>(resource: &T, origins: Arc<[ObjectRef]>) -> Self {
+    pub(crate) fn new<T: Message + Name>(resource: &T, origins: Arc<[ObjectRef]>) -> Self {
         let value = resource.encode_to_vec();
         let digest = Sha256::digest(&value);
         let version = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -111,6 +119,8 @@ pub struct Changes {
     pub updated: Vec<(Scope, ResourceKey, Arc<Encoded>)>,
     /// Resources that are no more.
     pub removed: Vec<(Scope, ResourceKey)>,
+    /// Where pods are that came, went or changed.
+    pub placed: Vec<(ObjectName, Option<Placement>)>,
     /// Conditions of all objects, those without a change included.
     pub conditions: crate::objects::Conditions,
 }

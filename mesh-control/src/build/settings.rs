@@ -1,9 +1,13 @@
 //! The one `MeshConfig`, read.
 
+mod ca;
+
 use std::collections::BTreeMap;
 
 use mesh_api::{
-    crd::{Access, AccessLogFormat, AccessLogLevel, Encryption, LabelSelector, MtlsFloor, UnknownPods},
+    crd::{
+        Access, AccessLogFormat, AccessLogLevel, Encryption, LabelSelector, MtlsFloor, Tunnel, UnknownPods,
+    },
     resources::{AccessLog, NodeConfig, access_log},
 };
 use serde_json::Value;
@@ -11,8 +15,10 @@ use serde_json::Value;
 use super::fields::{Field, Fields, INVALID, Problem, UNKNOWN_FIELD};
 use crate::objects::Custom;
 
+pub use ca::CaSettings;
+
 /// The name of the only `MeshConfig`.
-pub(super) const SINGLETON: &str = "default";
+pub(crate) const SINGLETON: &str = "default";
 
 /// What holds in the whole mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +30,7 @@ pub(super) struct Settings {
     /// Enrols where no label decides.
     pub(super) enrolment: Option<LabelSelector>,
     pub(super) access_log: AccessLog,
+    pub(super) ca: CaSettings,
     defaults: NamespaceSettings,
     namespaces: BTreeMap<String, NamespaceSettings>,
 }
@@ -46,6 +53,7 @@ impl Default for Settings {
             unknown_closed: false,
             enrolment: None,
             access_log: AccessLog::default(),
+            ca: CaSettings::default(),
             defaults: NamespaceSettings {
                 deny_ingress: false,
                 deny_egress: false,
@@ -95,12 +103,9 @@ pub(super) fn read(config: &Custom) -> (Settings, Vec<Problem>) {
     let defaults = spec.raw("defaults").unwrap_or(&Value::Null);
     let namespaces = spec.get::<Vec<Value>>("namespaces", &mut problems);
     let enrolment = spec.raw("enrolment").unwrap_or(&Value::Null);
-    for field in ["ca", "tunnel"] {
-        if spec.raw(field).is_some() {
-            let effect = "it has no effect, the rest of the object is in force; take it out";
-            problems.push(Problem::not_built(&spec.path(field), effect));
-        }
-    }
+    let ca = spec.raw("ca").unwrap_or(&Value::Null);
+    // Both values mean HBONE, and so does one that is not valid: there is no other form.
+    let _: Field<Tunnel> = spec.get("tunnel", &mut problems);
     let telemetry = spec.raw("telemetry").unwrap_or(&Value::Null);
     let unclear = spec.finish(&mut problems) || !config.unknown_fields.is_empty();
 
@@ -111,6 +116,7 @@ pub(super) fn read(config: &Custom) -> (Settings, Vec<Problem>) {
     read_namespaces(namespaces, &mut settings, &mut problems);
     read_enrolment(enrolment, unclear, &mut settings, &mut problems);
     settings.access_log = read_telemetry(telemetry, &mut problems);
+    settings.ca = ca::read(ca, &mut problems);
     (settings, problems)
 }
 

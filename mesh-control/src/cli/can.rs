@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{encode, get};
+use super::client::encode;
 use super::endpoint::{Destination, EndpointError, source};
 use super::output::{View, cell, table};
 use super::run_dir::Node;
@@ -92,7 +92,7 @@ pub(super) async fn can(
 async fn pods_of(nodes: &[Node]) -> Result<Vec<(&Node, Pod)>, CliError> {
     let mut pods = Vec::new();
     for node in nodes {
-        let of_node: Vec<Pod> = get(&who(node), &node.socket, "/pods").await?;
+        let of_node: Vec<Pod> = node.agent.get("/pods").await?;
         pods.extend(of_node.into_iter().map(|pod| (node, pod)));
     }
     Ok(pods)
@@ -106,7 +106,7 @@ async fn ask(node: &Node, from: &str, to: &Destination, udp: bool) -> Result<Can
         encode(&to.name),
         if udp { "udp" } else { "tcp" }
     );
-    Ok(get(&who(node), &node.socket, &path).await?)
+    Ok(node.agent.get(&path).await?)
 }
 
 /// Asks the node that has the destination, else every node until one knows it.
@@ -214,8 +214,4 @@ fn rule(rule: Option<&Rule>) -> String {
         Some(rule) => format!("{} {}", rule.policy, rule.rule),
         None => "-".to_owned(),
     }
-}
-
-fn who(node: &Node) -> String {
-    format!("node {}", node.name)
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::get;
 use super::output::{View, table};
 use super::run_dir::Node;
 use super::{CliError, Outcome};
@@ -21,7 +20,7 @@ struct Feature {
 pub(super) async fn check(nodes: &[Node]) -> Result<(View, Outcome), CliError> {
     let mut by_node: BTreeMap<&str, Vec<Feature>> = BTreeMap::new();
     for node in nodes {
-        let features = get(&format!("node {}", node.name), &node.socket, "/check").await?;
+        let features = node.agent.get("/check").await?;
         by_node.insert(&node.name, features);
     }
     let complete = by_node.values().flatten().all(|feature| feature.present);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -44,12 +44,40 @@ impl ClientError {
     }
 }
 
-/// Gets `path` from the socket of `who`.
-///
-/// # Errors
-/// When nobody answers, or refuses, or answers something else.
-pub(super) async fn get<T: DeserializeOwned>(who: &str, socket: &Path, path: &str) -> Result<T, ClientError> {
-    let exchange = tokio::time::timeout(ANSWER_WITHIN, exchange(who, socket, path));
+/// Somebody to ask: who it is, for people, and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Socket {
+    /// Such as `node n1`.
+    pub who: String,
+    /// Its admin socket.
+    pub path: PathBuf,
+}
+
+impl Socket {
+    /// Asks for `path`.
+    ///
+    /// # Errors
+    /// When nobody answers, or refuses, or answers something else.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        ask(&self.who, &self.path, Method::GET, path).await
+    }
+
+    /// Has `path` done.
+    ///
+    /// # Errors
+    /// As [`Socket::get`].
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        ask(&self.who, &self.path, Method::POST, path).await
+    }
+}
+
+async fn ask<T: DeserializeOwned>(
+    who: &str,
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> Result<T, ClientError> {
+    let exchange = tokio::time::timeout(ANSWER_WITHIN, exchange(who, socket, method, path));
     let (status, body) = exchange.await.map_err(|_| ClientError::TimedOut { who: who.to_owned() })??;
     if !status.is_success() {
         #[derive(Deserialize)]
@@ -63,7 +91,12 @@ pub(super) async fn get<T: DeserializeOwned>(who: &str, socket: &Path, path: &st
     serde_json::from_slice(&body).map_err(|source| ClientError::Form { who: who.to_owned(), source })
 }
 
-async fn exchange(who: &str, socket: &Path, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+async fn exchange(
+    who: &str,
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> Result<(StatusCode, Bytes), ClientError> {
     let broken = |why: String| ClientError::Broken { who: who.to_owned(), why };
     let stream = UnixStream::connect(socket).await.map_err(|source| ClientError::Connect {
         who: who.to_owned(),
@@ -73,7 +106,9 @@ async fn exchange(who: &str, socket: &Path, path: &str) -> Result<(StatusCode, B
     let (mut requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| broken(error.to_string()))?;
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header("host", "mesh")
         .body(Empty::<Bytes>::new())
         .map_err(|error| broken(error.to_string()))?;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::client::get;
 use super::output::{View, outline};
 use super::run_dir::Node;
 use super::{CliError, Outcome};
@@ -14,7 +13,7 @@ pub(super) async fn dump(nodes: &[Node], flows: u32) -> Result<(View, Outcome), 
     let mut by_node: BTreeMap<&str, Value> = BTreeMap::new();
     for node in nodes {
         let path = format!("/dump?flows={flows}");
-        by_node.insert(&node.name, get(&format!("node {}", node.name), &node.socket, &path).await?);
+        by_node.insert(&node.name, node.agent.get(&path).await?);
     }
     let text = by_node.iter().map(|(node, dump)| outline(&format!("Node {node}"), dump)).collect();
     Ok((View::new(&by_node, text), Outcome::Yes))

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::client::Socket;
+
 /// Testbeds put their run directories here.
 const TESTBEDS: &str = "/run/mesh-testbed";
 
@@ -15,8 +17,8 @@ pub(super) struct RunDir(PathBuf);
 pub(super) struct Node {
     /// Its name.
     pub name: String,
-    /// The admin socket of its agent.
-    pub socket: PathBuf,
+    /// Its agent.
+    pub agent: Socket,
 }
 
 /// Why there is nobody to ask.
@@ -62,9 +64,9 @@ impl RunDir {
         }
     }
 
-    /// The controller's admin socket.
-    pub(super) fn controller(&self) -> PathBuf {
-        self.0.join("control.sock")
+    /// The controller.
+    pub(super) fn controller(&self) -> Socket {
+        Socket { who: "the controller".to_owned(), path: self.0.join("control.sock") }
     }
 
     /// Where the controller writes conditions.
@@ -89,7 +91,11 @@ impl RunDir {
             return Err(RunDirError::UnknownNode { wanted: wanted.to_owned(), known: names.join(", ") });
         }
         let nodes = names.into_iter().filter(|name| wanted.is_none_or(|wanted| wanted == name));
-        Ok(nodes.map(|name| Node { socket: path.join(&name).join("admin.sock"), name }).collect())
+        let node = |name: String| {
+            let agent = Socket { who: format!("node {name}"), path: path.join(&name).join("admin.sock") };
+            Node { name, agent }
+        };
+        Ok(nodes.map(node).collect())
     }
 }
 

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Outcome;
-use super::client::get;
 use super::output::{View, cell, table};
 use super::run_dir::{Node, RunDir};
 
@@ -72,6 +71,9 @@ struct Agent {
     wire: Wire,
     pods: BTreeMap<String, usize>,
     problems: Vec<String>,
+    /// Certificate, trust, tunnel and more, for programs.
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,14 +91,13 @@ struct Attention {
 
 /// Asks everyone; who does not answer is part of the answer.
 pub(super) async fn status(run_dir: &RunDir, nodes: &[Node]) -> (View, Outcome) {
-    let controller = match get::<ControllerStatus>("the controller", &run_dir.controller(), "/status").await {
+    let controller = match run_dir.controller().get::<ControllerStatus>("/status").await {
         Ok(status) => Controller { error: status.source_error.clone(), status: Some(status) },
         Err(error) => Controller { error: Some(error.to_string()), status: None },
     };
     let mut statuses = Vec::new();
     for node in nodes {
-        let who = format!("node {}", node.name);
-        let (error, status) = match get::<Agent>(&who, &node.socket, "/status").await {
+        let (error, status) = match node.agent.get::<Agent>("/status").await {
             Ok(status) => (None, Some(status)),
             Err(error) => (Some(error.to_string()), None),
         };

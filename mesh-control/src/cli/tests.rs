@@ -1,5 +1,8 @@
 //! The commands against sockets that answer as agents and controllers do.
 
+mod certificates;
+mod explained;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -223,7 +226,16 @@ fn options_stand_anywhere() {
         "meshctl node dump n1 --flows 5",
         "meshctl check",
         "meshctl status",
+        "meshctl explain",
+        "meshctl explain NameMismatch --node n1 --pod bank/teller -o json",
+        "meshctl identity --expiring 1h30m",
+        "meshctl ca status",
+        "meshctl ca rotate -o yaml",
+        "meshctl ca join n1",
     ] {
         Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+    for line in ["meshctl explain --pod teller", "meshctl identity --expiring soon", "meshctl ca join"] {
+        assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
     }
 }

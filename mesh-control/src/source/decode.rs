@@ -1,6 +1,6 @@
 //! From a document to objects.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
     Resource,
@@ -18,7 +18,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::kinds::{Unread, unread};
-use crate::objects::{Custom, ObjectName, ObjectRef};
+use crate::{
+    ca,
+    objects::{CaSecret, Custom, ObjectName, ObjectRef},
+};
 
 /// An object that the build reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +33,7 @@ pub(super) enum Object {
     Pod(Arc<Pod>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
+    CaSecret(Arc<CaSecret>),
     MeshConfig(Arc<Custom>),
     AccessPolicy(Arc<Custom>),
     ClusterAccessPolicy(Arc<Custom>),
@@ -99,6 +103,7 @@ fn decode_object(fields: Map<String, Value>, file: &ObjectRef) -> Option<Decoded
         "EndpointSlice" if is::<EndpointSlice>(api_version) => {
             typed(fields.clone(), reference(true), Object::EndpointSlice)
         }
+        "Secret" if api_version == "v1" => ca_secret(&fields, reference(true))?,
         "MeshConfig" if mesh => custom(&fields, reference(false), Object::MeshConfig),
         "AccessPolicy" if mesh => custom(&fields, reference(true), Object::AccessPolicy),
         "ClusterAccessPolicy" if mesh => custom(&fields, reference(false), Object::ClusterAccessPolicy),
@@ -131,6 +136,20 @@ fn typed<K: DeserializeOwned>(
             Decoded::Problem(reference, Condition::failed(ACCEPTED, "Invalid", message))
         }
     }
+}
+
+/// Of a Secret only what an authority is made of, and nothing of a Secret that has none of it.
+fn ca_secret(fields: &Map<String, Value>, reference: ObjectRef) -> Option<Decoded> {
+    let part = |field: &str| -> BTreeMap<String, String> {
+        let map = fields.get(field).and_then(Value::as_object);
+        let texts = map.into_iter().flatten().filter(|(key, _)| ca::KEYS.contains(&key.as_str()));
+        texts.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    };
+    let secret = CaSecret { data: part("data"), string_data: part("stringData") };
+    let present = |key: &&str| secret.data.contains_key(*key) || secret.string_data.contains_key(*key);
+    // Without a key nothing can be signed: some other Secret.
+    let may_sign = present(&"tls.key") && ca::KEYS.iter().filter(|key| present(key)).count() >= 2;
+    may_sign.then(|| Decoded::Object(reference, Object::CaSecret(Arc::new(secret))))
 }
 
 fn custom(fields: &Map<String, Value>, reference: ObjectRef, object: fn(Arc<Custom>) -> Object) -> Decoded {

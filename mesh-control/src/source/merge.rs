@@ -34,6 +34,8 @@ pub(super) fn merge<'a>(
             }
         }
     }
+    let asked_for = ca_secret(&objects);
+    objects.ca_secrets.retain(|name, _| Some(name) == asked_for.as_ref());
     for (reference, files) in files.into_iter().filter(|(_, files)| files.len() > 1) {
         let message = format!(
             "{reference} is defined more than once, in {}; the one in {} counts, remove the others",
@@ -44,6 +46,14 @@ pub(super) fn merge<'a>(
         problems.entry(reference.clone()).or_default().push(condition);
     }
     (objects, problems)
+}
+
+/// The Secret that the mesh configuration asks for, as far as that can be read.
+fn ca_secret(objects: &Objects) -> Option<ObjectName> {
+    let config = objects.mesh_configs.get(&ObjectName::cluster(crate::build::SINGLETON))?;
+    let reference = config.spec.get("ca")?.get("secretRef")?;
+    let part = |field| reference.get(field).and_then(serde_json::Value::as_str);
+    Some(ObjectName::new(part("namespace")?, part("name")?))
 }
 
 fn insert(objects: &mut Objects, previous: &Objects, name: ObjectName, object: &Object) {
@@ -61,6 +71,7 @@ fn insert(objects: &mut Objects, previous: &Objects, name: ObjectName, object: &
         Object::EndpointSlice(value) => {
             put(&mut objects.endpoint_slices, &previous.endpoint_slices, name, value)
         }
+        Object::CaSecret(value) => put(&mut objects.ca_secrets, &previous.ca_secrets, name, value),
         Object::MeshConfig(value) => {
             put_custom(&mut objects.mesh_configs, &previous.mesh_configs, name, value)
         }

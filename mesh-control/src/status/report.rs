@@ -121,7 +121,7 @@ fn object_of(key: &ResourceKey) -> Option<ObjectRef> {
     let mut parts = key.name.split('/');
     let name = ObjectName::new(parts.next()?, parts.next()?);
     let kind = match key.kind {
-        ResourceKind::NodeConfig => return None,
+        ResourceKind::NodeConfig | ResourceKind::TrustBundle => return None,
         ResourceKind::Service => "Service",
         ResourceKind::PodPolicy | ResourceKind::Workload => "Pod",
     };

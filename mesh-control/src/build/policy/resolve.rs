@@ -20,6 +20,7 @@ use super::{
         service::ServiceView,
     },
     entry::{Matcher, PeerDraft},
+    identities::proven_alone,
     peers::{self, range},
     read::{Draft, Rank, SubjectDraft},
     references::{check_port_names, check_references, check_targets},
@@ -190,7 +191,14 @@ fn resolve_rule(draft: &Draft, rule: &RuleDraft, egress: bool, world: &World<'_>
                 forms.extend(by_port_names(draft, matcher, ports.unwrap_or_default(), world));
             }
             PeerDraft::Matching(matcher) => {
-                let groups = matcher.names_identities().then(|| groups(draft, matcher, world));
+                let groups = matcher.names_identities().then(|| {
+                    let mut groups = groups(draft, matcher, world);
+                    if !egress {
+                        // On egress an address only selects: there are pods, and no proven names.
+                        groups.extend(proven_alone(matcher, draft.namespace(), world));
+                    }
+                    groups
+                });
                 plain.push(peers::peer(groups, matcher.cidrs.as_ref()));
             }
         }

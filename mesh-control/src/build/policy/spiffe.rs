@@ -34,6 +34,12 @@ impl SpiffePattern {
         })
     }
 
+    /// The one identity of this mesh that it stands for, if it is one: namespace and account.
+    pub(super) fn exact(&self, trust_domain: &str) -> Option<(&str, &str)> {
+        let own = self.trust_domain == trust_domain;
+        self.namespace.as_deref().zip(self.service_account.as_deref()).filter(|_| own)
+    }
+
     /// Whether a workload of this mesh has such an identity.
     pub(super) fn matches(&self, trust_domain: &str, namespace: &str, service_account: &str) -> bool {
         self.trust_domain == trust_domain

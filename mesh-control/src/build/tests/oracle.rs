@@ -24,6 +24,8 @@ pub(super) struct TestPod {
     /// The number of its port `http`.
     pub(super) http: u16,
     pub(super) group: u64,
+    /// Whether it is a pod that is known at its address: else only its identity is proven.
+    pub(super) known: bool,
 }
 
 /// One connection: from or to a known pod, or an address that is nobody's.
@@ -296,6 +298,9 @@ fn entry_matches(entry: &Destination, own: Option<&str>, deny: bool, question: Q
 }
 
 fn identity_matches(entry: &Destination, own: Option<&str>, pod: &TestPod) -> bool {
+    if !pod.known && (entry.pods.is_some() || entry.namespace_selector.is_some()) {
+        return false;
+    }
     let unplaced = entry.namespaces.is_none() && entry.namespace_selector.is_none();
     if unplaced
         && (entry.service_accounts.is_some() || entry.pods.is_some())

@@ -32,9 +32,24 @@ fn pods() -> Vec<TestPod> {
             GroupId::of(namespace, account, labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         let octet = if namespace == "a" { 0 } else { 1 };
         let address = Ipv4Addr::new(10, 0, octet, u8::try_from(index).unwrap() + 1);
-        pods.push(TestPod { namespace, account, labels, address, http, group: group.get() });
+        pods.push(TestPod { namespace, account, labels, address, http, group: group.get(), known: true });
     }
     pods
+}
+
+/// Identities that are proven from an address that is no pod's.
+fn proven_alone() -> Vec<TestPod> {
+    let all = [("a", "s0"), ("a", "s1"), ("b", "s0"), ("b", "s1")].into_iter();
+    all.map(|(namespace, account)| TestPod {
+        namespace,
+        account,
+        labels: BTreeMap::new(),
+        address: Ipv4Addr::new(192, 0, 2, 9),
+        http: 0,
+        group: GroupId::of_identity(namespace, account).get(),
+        known: false,
+    })
+    .collect()
 }
 
 fn world() -> String {
@@ -178,14 +193,17 @@ proptest! {
         }
         let mesh = Mesh::of(&yaml);
         let conflicted = (0..cluster.len()).any(|index| mesh.condition(&format!("ClusterAccessPolicy/x{index:02}"), "Conflicted").is_some());
-        let pods = pods();
+        let (pods, proven) = (pods(), proven_alone());
         for (index, subject) in pods.iter().enumerate() {
             let policy = mesh.policy("n1", &format!("{}/p{index}/u", subject.namespace)).unwrap();
             let stranger = (None, Ipv4Addr::new(192, 0, 2, 7));
-            let peers = pods.iter().map(|pod| (Some(pod), pod.address)).chain([stranger]);
+            let peers = pods.iter().chain(&proven).map(|pod| (Some(pod), pod.address)).chain([stranger]);
             for (peer, address) in peers {
                 for (protocol, port) in [(Protocol::Tcp, 8080), (Protocol::Tcp, 9090), (Protocol::Tcp, 8500), (Protocol::Udp, 53)] {
                     for (egress, audit) in [(false, false), (false, true), (true, false), (true, true)] {
+                        if egress && peer.is_some_and(|peer| !peer.known) {
+                            continue;
+                        }
                         let question = Question { egress, subject, peer, address, protocol, port, audit };
                         let direction = if egress { &policy.egress } else { &policy.ingress };
                         let sent = by_rules(direction.as_ref().unwrap(), question);

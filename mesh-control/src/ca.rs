@@ -1,0 +1,61 @@
+//! The certificate authority: who may have which certificate, and what vouches for it.
+//!
+//! A P-256 root signs an issuer, the issuer signs certificates of nodes
+//! (`spiffe://<trust domain>/mesh/node/<name>`) and of pods' service accounts. Both can be given
+//! instead, as files or as a Secret in cert-manager's layout.
+//!
+//! | module | what it decides or does |
+//! |---|---|
+//! | [`tokens`], [`join`] | a node's first certificate is for a one-time token out of a file |
+//! | [`nodes`] | which joining of a node counts, and which are revoked |
+//! | [`placement`], [`issuing`] | a pod's certificate is for the node that it runs on, and no other |
+//! | [`wanted`], [`given`], [`generate`], [`material`] | what signs |
+//! | [`rotation`] | when roots and issuers are replaced, step by step |
+//! | [`trust`], [`lease`] | what everybody is to believe; whether a connected node still counts |
+//! | [`state`], [`ledger`] | what must outlive a restart |
+//!
+//! Decisions are given the time and do no I/O; [`authority`] holds them together and writes down
+//! each of their outcomes before anybody learns of it.
+
+mod authority;
+mod files;
+mod generate;
+mod given;
+mod issuing;
+mod join;
+mod leaf;
+mod lease;
+mod ledger;
+mod material;
+mod nodes;
+mod peer;
+mod placement;
+mod random;
+mod rate;
+mod report;
+mod rotation;
+mod run;
+mod service;
+mod state;
+mod time;
+mod tokens;
+mod trust;
+mod wanted;
+
+#[cfg(test)]
+mod tests;
+
+pub use authority::{Authority, CaError, Demand, Directories};
+pub(crate) use given::KEYS;
+pub use issuing::IssueError;
+pub use join::JoinFile;
+pub(crate) use lease::Lease;
+pub use ledger::Issued;
+pub use peer::{Peer, PeerError};
+pub use placement::{Placement, Placements};
+pub use report::{CaReport, IdentitiesReport, JoinReport, RevokedNode};
+pub use rotation::Phase;
+pub use run::run;
+pub use service::Identity;
+pub use time::Timestamp;
+pub use trust::Trust;

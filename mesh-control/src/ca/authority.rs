@@ -1,0 +1,432 @@
+//! The authority as a whole: what it knows, and each step it takes.
+//!
+//! A step is decided on a copy of the state, written down, and only then in force. So a crash, or
+//! a disk that is full, leaves what was before.
+
+mod select;
+mod server;
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use mesh_api::{NodeId, resources::TrustBundle};
+use tokio::sync::watch;
+
+use super::{
+    files::{self, FileError},
+    generate::{self, GenerateError},
+    given::GivenError,
+    join::{JoinFile, JoinFiles},
+    ledger::Ledger,
+    lease::Lease,
+    material::Signer,
+    peer::Peer,
+    placement::Placements,
+    random::NoRandom,
+    rate::Rates,
+    rotation::{Due, Phase, Progress, Rotation, due},
+    state::{State, StateError},
+    time::Timestamp,
+    trust::{Refusal, Trust},
+    wanted::{self, DirectoryError},
+};
+use crate::{build::CaSettings, objects::CaSecret};
+use server::Server;
+
+/// What the model asks of the authority.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// The mesh's trust domain.
+    pub trust_domain: String,
+    /// What `MeshConfig` says.
+    pub settings: CaSettings,
+    /// Every node.
+    pub nodes: BTreeSet<String>,
+    /// The Secret that the settings name, if the source has it.
+    pub secret: Option<Arc<CaSecret>>,
+}
+
+/// Where the authority keeps its files, and for whom.
+#[derive(Debug, Clone)]
+pub struct Directories {
+    /// Its own, and that of an authority that is given as files.
+    pub authority: PathBuf,
+    /// That of the join files.
+    pub join: PathBuf,
+    /// The user that agents run as.
+    pub agent_uid: Option<u32>,
+    /// How long a join token is good.
+    pub join_ttl: Duration,
+}
+
+/// Why the authority cannot do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What it is given.
+    #[error(transparent)]
+    Given(#[from] GivenError),
+    /// What it makes.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// Nothing random.
+    #[error(transparent)]
+    Random(#[from] NoRandom),
+    /// TLS.
+    #[error("cannot set up TLS with the certificate authority's roots: {0}")]
+    Tls(String),
+    /// Nothing has been built yet.
+    #[error("the controller has not read its source yet, or has no certificate authority; see its log and GET /ca")]
+    NotReady,
+    /// A replacement is under way.
+    #[error("the root is being replaced already ({0:?}); wait until that is done, see GET /ca")]
+    UnderWay(Phase),
+    /// It is not the controller's to replace.
+    #[error("the certificate authority comes from {0}: put the new one there, it is taken over step by step")]
+    NotOurs(String),
+    /// There is no such node.
+    #[error("there is no node `{0}` in the source; add it, or a pod with that spec.nodeName, first")]
+    NoSuchNode(String),
+}
+
+impl From<DirectoryError> for CaError {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::File(error) => error.into(),
+            DirectoryError::Given(error) => error.into(),
+        }
+    }
+}
+
+/// The certificate authority.
+#[derive(Debug)]
+pub struct Authority {
+    pub(super) directories: Directories,
+    pub(super) joins: JoinFiles,
+    pub(super) placements: Arc<Placements>,
+    inner: Mutex<Inner>,
+    trust: watch::Sender<Option<Arc<Trust>>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) state: State,
+    pub(super) ledger: Ledger,
+    pub(super) rates: Rates,
+    /// What signs: `state.current`, parsed.
+    pub(super) signer: Option<Signer>,
+    pub(super) demand: Option<Demand>,
+    server: Option<Server>,
+    pub(super) progress: Progress,
+    pub(super) problem: Option<String>,
+}
+
+/// What is known of the nodes' streams.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Streams {
+    /// The nodes that are connected.
+    pub(super) connected: BTreeSet<String>,
+    /// Those of them that have not acknowledged the present trust.
+    pub(super) unaware: usize,
+}
+
+impl Authority {
+    /// Opens an authority: what its directory holds, or nothing yet.
+    ///
+    /// # Errors
+    /// When its files cannot be read.
+    pub fn open(directories: Directories, placements: Arc<Placements>, now: Timestamp) -> Result<Self, CaError> {
+        files::make_directory(&directories.authority, 0o700)?;
+        let joins = JoinFiles::new(directories.join.clone(), directories.agent_uid)?;
+        let state = State::load(&directories.authority)?;
+        let ledger = Ledger::open(directories.authority.join("issued"), now)?;
+        let inner = Inner {
+            state,
+            ledger,
+            rates: Rates::default(),
+            signer: None,
+            demand: None,
+            server: None,
+            progress: Progress::default(),
+            problem: None,
+        };
+        let authority = Self {
+            directories,
+            joins,
+            placements,
+            inner: Mutex::new(inner),
+            trust: watch::Sender::new(None),
+        };
+        Ok(authority)
+    }
+
+    /// What everybody is to believe; nothing before the first step.
+    pub fn trust(&self) -> watch::Receiver<Option<Arc<Trust>>> {
+        self.trust.subscribe()
+    }
+
+    /// Serves a node for as long as it counts.
+    pub(crate) fn lease(&self, peer: Arc<Peer>) -> Result<Lease, Refusal> {
+        Lease::new(peer, self.trust.subscribe())
+    }
+
+    /// Takes one step: what the model asks for, what the time brings, what nodes have come to.
+    /// What goes wrong is kept as the problem, and stops nothing that worked.
+    pub(super) fn step(&self, demand: &Demand, streams: &Streams, now: Timestamp) {
+        let mut inner = self.lock();
+        let result = self.try_step(&mut inner, demand, streams, now);
+        let problem = result.err().map(|error| error.to_string());
+        if let Some(problem) = problem.as_ref().filter(|problem| inner.problem.as_ref() != Some(*problem)) {
+            tracing::error!(%problem, "certificate authority");
+        }
+        inner.problem = problem;
+    }
+
+    fn try_step(
+        &self,
+        inner: &mut Inner,
+        demand: &Demand,
+        streams: &Streams,
+        now: Timestamp,
+    ) -> Result<(), CaError> {
+        inner.ledger.forget_expired(now);
+        let mut state = inner.state.clone();
+        if state.trust_domain != demand.trust_domain {
+            let previous = std::mem::replace(&mut state.trust_domain, demand.trust_domain.clone());
+            state.previous_trust_domain = Some(previous).filter(|domain| !domain.is_empty());
+        }
+        inner.progress = self.progress(inner, streams);
+        // An authority that cannot be taken leaves the one that signs, and everything else goes on.
+        let selected = select::select(&mut state, &self.directories.authority, demand, now);
+        let maintained = maintain(&mut state, inner, demand, now);
+        // What nodes acknowledged counts only for the roots that a phase is about.
+        let told = self.trust.borrow().as_ref().map(|trust| trust.bundle.roots.clone());
+        let is_told = told == Some(server::roots(&inner.state)?.iter().map(|root| root.to_vec()).collect());
+        if is_told
+            && state.rotation == inner.state.rotation
+            && let Some(phase) = state.rotation.advance(inner.progress, now)
+        {
+            enter(&mut state, phase, now);
+        }
+        let settings = &demand.settings;
+        let moved = state.nodes.look(&demand.nodes, now, |node| {
+            inner.ledger.last_expiry(node).max(now.after(settings.workload_ttl))
+        });
+        moved.went.iter().for_each(|node| state.tokens.remove(node));
+        self.commit(inner, state)?;
+        for node in &moved.went {
+            tracing::warn!(node, "node removed: its certificates are refused from now on");
+            inner.rates.remove(node);
+        }
+        inner.demand = Some(demand.clone());
+        if inner.signer.is_some() {
+            self.publish(inner, now)?;
+            self.invite(inner, &moved.came, now)?;
+        }
+        selected.and(maintained)
+    }
+
+    /// Writes a state down, and puts it in force.
+    pub(super) fn commit(&self, inner: &mut Inner, mut state: State) -> Result<(), CaError> {
+        let directory = &self.directories.authority;
+        let exported = state.current.as_ref().filter(|current| current.root_key.is_some()).cloned();
+        if let Some(current) = &exported {
+            // Those of before stay known: a crash may leave the files half written.
+            let digests = wanted::digests(current);
+            if !digests.iter().all(|digest| state.exported.contains(digest)) {
+                state.exported.extend(digests);
+                let surplus = state.exported.len().saturating_sub(EXPORTS * 3);
+                state.exported.drain(..surplus);
+            }
+        }
+        if state == inner.state && (inner.signer.is_some() || state.current.is_none()) {
+            return Ok(());
+        }
+        let signer = state.current.as_ref().map(Signer::new).transpose()?;
+        if state != inner.state {
+            state.save(directory)?;
+        }
+        if state.rotation.phase != inner.state.rotation.phase {
+            tracing::info!(from = ?inner.state.rotation.phase, to = ?state.rotation.phase, "replacement of the root");
+        }
+        inner.state = state;
+        inner.signer = signer;
+        if let Some(current) = &exported {
+            wanted::export(directory, current, &inner.state.exported)?;
+        }
+        Ok(())
+    }
+
+    /// Tells everybody, if anything changed.
+    fn publish(&self, inner: &mut Inner, now: Timestamp) -> Result<(), CaError> {
+        let Inner { state, signer, server, demand, .. } = inner;
+        let (Some(signer), Some(demand)) = (signer.as_ref(), demand.as_ref()) else { return Ok(()) };
+        let roots = server::roots(state)?;
+        let bundle = TrustBundle {
+            trust_domain: state.trust_domain.clone(),
+            roots: roots.iter().map(|root| root.to_vec()).collect(),
+            issuer_key_id: signer.key_id.clone(),
+            revoked: state.nodes.revoked().iter().map(|tag| tag.bytes().to_vec()).collect(),
+        };
+        let is_fresh = |server: &Server| server.is_good(&bundle, now);
+        if !server.as_ref().is_some_and(is_fresh) {
+            *server = Some(Server::new(signer, &bundle, &roots, demand.settings.workload_ttl, now)?);
+        }
+        let Some(server) = server.as_ref() else { return Ok(()) };
+        let domains = [Some(state.trust_domain.clone()), state.previous_trust_domain.clone()];
+        let trust = Trust {
+            domains: domains.into_iter().flatten().collect(),
+            tags: state.nodes.tags(),
+            revoked: state.nodes.revoked(),
+            bundle,
+            server: server.config.clone(),
+        };
+        let is_stale = |last: &Arc<Trust>| {
+            (&last.bundle.roots, &last.bundle.trust_domain) != (&trust.bundle.roots, &trust.bundle.trust_domain)
+        };
+        let stale = self.trust.borrow().as_ref().is_none_or(is_stale);
+        self.trust.send_if_modified(|last| {
+            let same = last.as_ref().is_some_and(|last| last.is_same(&trust));
+            if !same {
+                *last = Some(Arc::new(trust));
+            }
+            !same
+        });
+        if stale {
+            self.refresh_joins(inner)?;
+        }
+        Ok(())
+    }
+
+    /// Writes join files for new nodes, and for those whose file got lost before it was used.
+    fn invite(&self, inner: &mut Inner, came: &[String], now: Timestamp) -> Result<(), CaError> {
+        let nodes: Vec<String> = inner.state.nodes.names().map(ToOwned::to_owned).collect();
+        for node in nodes {
+            let lost = inner.state.tokens.is_open(&node, now) && !self.joins.path(&node).exists();
+            if came.contains(&node) || lost {
+                // A name that cannot be in an identity cannot join, and nobody else has to wait for it.
+                if let Err(error) = NodeId::new(&inner.state.trust_domain, &node) {
+                    tracing::warn!(%error, "the node cannot join");
+                } else {
+                    self.make_join(inner, &node, now)?;
+                }
+            }
+        }
+        let Inner { state, .. } = inner;
+        Ok(self.joins.keep_only(|node| state.tokens.is_open(node, now))?)
+    }
+
+    /// Gives a node a new token, in a new join file.
+    pub(super) fn make_join(&self, inner: &mut Inner, node: &str, now: Timestamp) -> Result<(PathBuf, Timestamp), CaError> {
+        let mut state = inner.state.clone();
+        let (token, expires) = state.tokens.make(node, self.directories.join_ttl, now)?;
+        self.commit(inner, state)?;
+        let join = JoinFile {
+            version: 1,
+            node: node.to_owned(),
+            token,
+            trust_domain: inner.state.trust_domain.clone(),
+            roots: inner.state.roots(),
+        };
+        let path = self.joins.write(&join)?;
+        tracing::info!(node, file = %path.display(), %expires, "join file written");
+        Ok((path, expires))
+    }
+
+    /// A file that waits for its node must name the roots that the controller has then.
+    fn refresh_joins(&self, inner: &Inner) -> Result<(), CaError> {
+        let roots = inner.state.roots();
+        for node in inner.state.nodes.names() {
+            let Some(join) = self.joins.read(node) else { continue };
+            let ours = inner.state.tokens.is_of(node, &join.token);
+            if ours && (join.roots != roots || join.trust_domain != inner.state.trust_domain) {
+                let trust_domain = inner.state.trust_domain.clone();
+                self.joins.write(&JoinFile { roots: roots.clone(), trust_domain, ..join })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn progress(&self, inner: &Inner, streams: &Streams) -> Progress {
+        if inner.state.rotation.phase == Phase::Stable {
+            return Progress::default();
+        }
+        let nodes = || inner.state.nodes.names();
+        let absent = |node: &&str| !streams.connected.contains(*node) && inner.ledger.has_any(node);
+        let generation = inner.state.generation;
+        let in_use = |issued: &&super::ledger::Issued| {
+            issued.generation < generation
+                && inner.state.nodes.tag(&issued.node).is_some()
+                && match issued.identity.parse::<mesh_api::SpiffeId>() {
+                    Ok(id) => self.placements.is_running(&issued.node, id.namespace(), id.service_account()),
+                    Err(_) => true,
+                }
+        };
+        Progress {
+            unaware: streams.unaware,
+            absent: nodes().filter(absent).count(),
+            outstanding: inner.ledger.live().filter(in_use).count(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        // State is replaced whole, so what a panic left behind is still true.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The files of this many authorities are known for the controller's own.
+const EXPORTS: usize = 4;
+
+/// What a generated authority needs in time.
+fn maintain(state: &mut State, inner: &Inner, demand: &Demand, now: Timestamp) -> Result<(), CaError> {
+    let Some(signer) = &inner.signer else { return Ok(()) };
+    let current = state.current.as_ref().filter(|current| current.root_key.is_some());
+    // One that is about to be replaced, or was just now, is looked at in the next step.
+    let Some(current) = current.filter(|_| state.current == inner.state.current) else { return Ok(()) };
+    let settings = &demand.settings;
+    let lives = (signer.not_before, signer.not_after);
+    match due(state.rotation.phase, lives, signer.root_not_after, settings.issuer_ttl, now) {
+        Due::Nothing => {}
+        Due::Issuer => {
+            tracing::info!(expires = %signer.not_after, "the issuer is renewed");
+            let renewed = generate::issuer(current, settings.issuer_ttl, signer.root_not_after, now)?;
+            state.current = Some(renewed);
+        }
+        Due::Root => {
+            tracing::info!(expires = %signer.root_not_after, "the root is replaced before it expires");
+            begin(state, generate::root(settings.root_ttl, settings.issuer_ttl, now)?, now);
+        }
+    }
+    Ok(())
+}
+
+/// Begins the replacement of the root.
+pub(super) fn begin(state: &mut State, next: super::material::Material, now: Timestamp) {
+    state.next = Some(next);
+    state.rotation = Rotation::at(Phase::Distributing, now);
+}
+
+/// Enters the phase that follows.
+fn enter(state: &mut State, phase: Phase, now: Timestamp) {
+    match phase {
+        Phase::Reissuing => {
+            if let Some(next) = state.next.take() {
+                state.retired = state.current.replace(next).map(|retired| retired.roots);
+                state.generation += 1;
+            }
+        }
+        Phase::Stable => state.retired = None,
+        Phase::Distributing => {}
+    }
+    state.rotation = Rotation::at(phase, now);
+}

@@ -1,0 +1,187 @@
+//! `meshctl explain`: what was refused or failed lately, what that means and what to check. The
+//! texts are the agents': a reason has one explanation, wherever it is read.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::client::encode;
+use super::output::View;
+use super::run_dir::Node;
+use super::{CliError, ExplainArguments, Outcome};
+
+/// There is no such reason.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no reason `{wanted}`; there are: {known}")]
+pub(super) struct UnknownReason {
+    wanted: String,
+    known: String,
+}
+
+/// What a reason means.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Reason {
+    name: String,
+    meaning: String,
+    check: String,
+}
+
+/// What a node's socket answers of a failure; the rest is passed on to programs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Failure {
+    #[serde(default)]
+    node: String,
+    time: String,
+    first: String,
+    count: u64,
+    reason: String,
+    reporter: String,
+    source: Side,
+    destination: Side,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Side {
+    address: String,
+    #[serde(default)]
+    pod: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    identity: String,
+}
+
+/// The whole answer.
+#[derive(Debug, Serialize)]
+struct Explained {
+    /// Those that happened, the latest first, or the one that was asked for.
+    reasons: Vec<Reason>,
+    /// The latest first.
+    failures: Vec<Failure>,
+    /// Why some nodes did not answer.
+    unanswered: Vec<String>,
+}
+
+/// Asks every node; who does not answer is part of the answer, unless nobody does.
+pub(super) async fn explain(nodes: &[Node], wanted: &ExplainArguments) -> Result<(View, Outcome), CliError> {
+    let mut known: Option<Vec<Reason>> = None;
+    let mut failures: Vec<Failure> = Vec::new();
+    let mut errors = Vec::new();
+    for node in nodes {
+        match ask(node, wanted.pod.as_deref()).await {
+            Ok((reasons, of_node)) => {
+                known.get_or_insert(reasons);
+                failures.extend(of_node.into_iter().map(|one| Failure { node: node.name.clone(), ..one }));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let known = match (known, errors.pop()) {
+        (None, Some(error)) => return Err(error),
+        (known, last) => {
+            errors.extend(last);
+            known.unwrap_or_default()
+        }
+    };
+    failures.sort_by(|a, b| b.time.cmp(&a.time));
+    let reasons = match &wanted.reason {
+        Some(name) => vec![find(&known, name)?],
+        None => happened(&known, &failures),
+    };
+    failures.retain(|failure| reasons.iter().any(|reason| reason.name == failure.reason));
+    let unanswered: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let explained = Explained { reasons, failures, unanswered };
+    let fine = explained.failures.is_empty() && explained.unanswered.is_empty();
+    Ok((View::new(&explained, text(&explained)), if fine { Outcome::Yes } else { Outcome::No }))
+}
+
+async fn ask(node: &Node, pod: Option<&str>) -> Result<(Vec<Reason>, Vec<Failure>), CliError> {
+    let path = pod.map_or_else(|| "/failures".to_owned(), |pod| format!("/failures?pod={}", encode(pod)));
+    Ok((node.agent.get("/reasons").await?, node.agent.get(&path).await?))
+}
+
+fn find(known: &[Reason], name: &str) -> Result<Reason, UnknownReason> {
+    known.iter().find(|reason| reason.name.eq_ignore_ascii_case(name)).cloned().ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|reason| reason.name.as_str()).collect();
+        UnknownReason { wanted: name.to_owned(), known: names.join(", ") }
+    })
+}
+
+/// The reasons of failures, in their order, each once.
+fn happened(known: &[Reason], failures: &[Failure]) -> Vec<Reason> {
+    let mut found: Vec<Reason> = Vec::new();
+    for failure in failures.iter().filter(|failure| !failure.reason.is_empty()) {
+        if found.iter().any(|reason| reason.name == failure.reason) {
+            continue;
+        }
+        // An agent of another version may know more than the one whose texts are at hand.
+        let texts = known.iter().find(|reason| reason.name == failure.reason);
+        found.push(texts.cloned().unwrap_or_else(|| Reason {
+            name: failure.reason.clone(),
+            meaning: failure.text("meaning").to_owned(),
+            check: failure.text("check").to_owned(),
+        }));
+    }
+    found
+}
+
+fn text(explained: &Explained) -> String {
+    let mut text = String::new();
+    for reason in &explained.reasons {
+        text.push_str(&format!("{}: {}\n", reason.name, reason.meaning));
+        if !reason.check.is_empty() {
+            text.push_str(&format!("  check {}\n", reason.check));
+        }
+        for failure in explained.failures.iter().filter(|failure| failure.reason == reason.name) {
+            text.push_str(&failure.lines());
+        }
+        text.push('\n');
+    }
+    if explained.failures.is_empty() {
+        let why = if explained.reasons.is_empty() { "" } else { " for this reason" };
+        text.push_str(&format!("Nothing was refused or failed{why} lately.\n"));
+    }
+    for error in &explained.unanswered {
+        text.push_str(&format!("{error}\n"));
+    }
+    text
+}
+
+impl Failure {
+    fn text(&self, field: &str) -> &str {
+        self.rest.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn lines(&self) -> String {
+        let often = match self.count {
+            1 => String::new(),
+            count => format!(", {count} times since {}", self.first),
+        };
+        let mut text = format!("  {} {}{often}, told by the {}\n", self.node, self.time, self.reporter);
+        text.push_str(&format!("    {} -> {}\n", self.source.text(), self.destination.text()));
+        let rule = [self.text("policy"), self.text("rule")].join(" ");
+        for (name, value) in [
+            ("expected", self.text("expected_identity")),
+            ("rule", rule.trim()),
+            ("detail", self.text("detail")),
+        ] {
+            if !value.is_empty() {
+                text.push_str(&format!("    {name} {value}\n"));
+            }
+        }
+        text
+    }
+}
+
+impl Side {
+    fn text(&self) -> String {
+        let pod = match (self.namespace.as_str(), self.pod.as_str()) {
+            (_, "") => String::new(),
+            (namespace, pod) => format!("{namespace}/{pod}"),
+        };
+        let address = if self.address.is_empty() { "(unknown address)" } else { &self.address };
+        let parts = [pod.as_str(), address, self.identity.as_str()];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}

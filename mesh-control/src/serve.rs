@@ -1,0 +1,44 @@
+//! Where agents connect: over TCP or a Unix socket, TLS 1.3 either way.
+//!
+//! [`listen`] says where; [`accept`] makes connections of what comes, each handshake in a task of
+//! its own and within bounds; [`connection`] is a connection as the gRPC services see it, with
+//! the certificate that was shown on it. Nobody who has not shown a node's certificate may do
+//! more than join, or stay for long.
+
+mod accept;
+mod connection;
+mod listen;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+pub use accept::incoming;
+pub use connection::{Connection, TlsConnection};
+pub use listen::{Listen, Listener};
+
+use crate::{
+    ads::Ads,
+    ca::{Authority, Identity},
+};
+
+/// Streams on one connection: discovery's, and certificates that are asked for.
+const STREAMS: u32 = 64;
+/// A peer that does not answer within this is gone: connections of dead nodes are not kept.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Serves agents until the process ends.
+///
+/// # Errors
+/// When the server cannot run.
+pub async fn serve(listener: Listener, authority: Arc<Authority>, ads: Ads) -> Result<(), tonic::transport::Error> {
+    let connections = incoming(listener, authority.trust());
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(ads.service())
+        .add_service(Identity::new(authority).service())
+        .serve_with_incoming(connections)
+        .await
+}

@@ -1,0 +1,128 @@
+//! A connection, with the certificate that was shown on it.
+
+use std::{
+    future::Future as _,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
+    time::Sleep,
+};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use super::listen::Plain;
+use crate::ca::{Peer, PeerError};
+
+/// Whoever has shown no certificate may stay this long: enough to join.
+const NAMELESS: Duration = Duration::from_secs(20);
+
+/// What a request can know of its connection.
+#[derive(Debug, Clone)]
+pub struct Connection(Option<Arc<Result<Arc<Peer>, PeerError>>>);
+
+impl Connection {
+    /// The node that showed its certificate, or what was wrong with the one shown; nothing where
+    /// none was.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Result<Arc<Peer>, PeerError>> {
+        self.0.as_deref()
+    }
+}
+
+/// A connection after its handshake. It counts against its bound until it is dropped.
+#[derive(Debug)]
+pub struct TlsConnection {
+    stream: TlsStream<Plain>,
+    connection: Connection,
+    /// The end of one without a certificate.
+    ends: Option<Pin<Box<Sleep>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl TlsConnection {
+    /// The connection of a finished handshake.
+    pub(super) fn new(stream: TlsStream<Plain>, connection: Connection, permit: OwnedSemaphorePermit) -> Self {
+        let ends = connection.0.is_none().then(|| Box::pin(tokio::time::sleep(NAMELESS)));
+        Self { stream, connection, ends, _permit: permit }
+    }
+}
+
+/// Who is on the other side of a finished handshake.
+pub(super) fn peer_of(stream: &TlsStream<Plain>) -> Connection {
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    Connection(shown.map(|certificate| Arc::new(Peer::of(certificate).map(Arc::new))))
+}
+
+impl Connected for TlsConnection {
+    type ConnectInfo = Connection;
+
+    fn connect_info(&self) -> Connection {
+        self.connection.clone()
+    }
+}
+
+impl AsyncRead for TlsConnection {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(ends) = &mut self.ends
+            && ends.as_mut().poll(context).is_ready()
+        {
+            let text = "a connection without a client certificate has stayed too long";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for TlsConnection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The bytes below TLS.
+impl AsyncRead for Plain {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
