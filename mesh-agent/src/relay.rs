@@ -1,24 +1,33 @@
 //! The unprivileged half of the agent: turns discovery into what wire enforces, and wire's reports
 //! into metrics, the access log and answers.
 //!
-//! It parses what comes from elsewhere, so it runs with no capability, on one thread.
+//! It parses what comes from elsewhere, so it runs with no capability: one thread for control, and
+//! the workers for bytes.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`discovery`] | the stream from the controller |
+//! | [`identity`] | the certificates of this node's identities |
+//! | [`tls`] | whom to believe, and how to be believed |
 //! | [`resource`] | what comes over it, parsed |
+//! | [`snapshot`] | the same, kept for when the controller is away |
 //! | [`compile`] | resources to entries of fixed shape, purely |
 //! | [`desired`] | what is to be enforced, and what wire was told of it |
 //! | [`link`] | the connection to wire |
 //! | [`names`] | what numbers in reports stand for |
+//! | [`tunnel`] | applications' connections through HBONE |
+//! | [`access`], [`world`] | who may come in, and who is where, as the tunnel asks |
+//! | [`workers`] | the threads that the tunnel runs on |
 //! | [`telemetry`] | metrics and the access log |
 //! | [`scrape`], [`admin`] | what relay serves, both over [`serve`] |
 
+mod access;
 mod admin;
 mod backoff;
 mod compile;
 mod desired;
 mod discovery;
+mod identity;
 mod link;
 mod names;
 mod node;
@@ -26,7 +35,12 @@ mod privileges;
 mod resource;
 mod scrape;
 mod serve;
+mod snapshot;
 mod telemetry;
+mod tls;
+mod tunnel;
+mod workers;
+mod world;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +48,8 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -44,6 +60,9 @@ use tracing_subscriber::EnvFilter;
 use discovery::Control;
 use node::Node;
 
+/// How long the last reports have to reach the log at the end.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
+
 /// Options of `mesh-agent relay`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -53,12 +72,31 @@ pub(crate) struct Options {
     /// The node's run directory: holds wire.sock, gets admin.sock and access.log.
     #[arg(long)]
     run_dir: PathBuf,
-    /// Where the controller listens: unix:PATH.
+    /// Where the controller listens: tcp:IP:PORT or unix:PATH.
     #[arg(long)]
     control: Control,
+    /// The join file that the controller writes for this node: gets the node its first certificate.
+    #[arg(long)]
+    join: PathBuf,
+    /// How old the discovery state may become while the controller is away before that is told as a
+    /// problem; it is enforced all the same.
+    #[arg(long, default_value = "24h", value_parser = duration)]
+    max_snapshot_age: Duration,
     /// Where /metrics and /ready are served, such as `[::]:15020`.
     #[arg(long)]
     metrics: SocketAddr,
+    /// Threads that carry the tunnel's bytes; one for each processor by default.
+    #[arg(long)]
+    workers: Option<std::num::NonZeroUsize>,
+    /// How long open connections may take to finish when relay is told to end.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    drain: Duration,
+}
+
+/// A duration as it is written on the command line, such as `5s` or `24h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
+    Duration::try_from(parsed).map_err(|_| format!("`{text}` is negative"))
 }
 
 /// Runs relay until it is told to stop.
@@ -78,13 +116,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         .context("starting the runtime of relay")?;
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
-        let _node = start(options).await?;
+        let node = start(options).await?;
+        let (workers, telling) = carry(&node, options)?;
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
             _ = terminate.recv() => {}
             interrupted = tokio::signal::ctrl_c() => interrupted?,
         }
-        tracing::info!("relay ends; wire goes on enforcing");
+        tracing::info!(within = ?options.drain, "relay ends; wire goes on enforcing");
+        node.draining.set(true);
+        workers.drain(options.drain).await;
+        // The last reports are on their way to the log.
+        let _ = tokio::time::timeout(TELL_WITHIN, telling).await;
         Ok(())
     })
 }
@@ -104,9 +147,52 @@ async fn start(options: &Options) -> anyhow::Result<Rc<Node>> {
     }));
     let shared = Rc::clone(&node);
     tokio::task::spawn_local(serve::serve(admin, move |request| admin::respond(Rc::clone(&shared), request)));
-    tokio::task::spawn_local(discovery::run(Rc::clone(&node), options.control.clone()));
+    discover(&node, options);
     let shared = Rc::clone(&node);
     let socket = options.run_dir.join("wire.sock");
     tokio::task::spawn_local(async move { link::run(shared, &socket, questions).await });
     Ok(node)
+}
+
+/// Puts the last known state in force and keeps it, and the node's certificates, current.
+fn discover(node: &Rc<Node>, options: &Options) {
+    node.discovery.max_age.set(Some(options.max_snapshot_age));
+    let held = Rc::default();
+    snapshot::restore(node, &held, &options.run_dir);
+    tokio::task::spawn_local(snapshot::rely_on_restored(Rc::clone(node)));
+    tokio::task::spawn_local(snapshot::keep(Rc::clone(node), Rc::clone(&held), options.run_dir.clone()));
+
+    let controller = Rc::new(discovery::Controller::default());
+    let (identities, trust) = (Arc::clone(&node.identities), Arc::clone(&node.trust));
+    tokio::task::spawn_local(identity::run(identities, trust, Rc::clone(&controller)));
+    let options = discovery::Options {
+        control: options.control.clone(),
+        join: options.join.clone(),
+        run_dir: options.run_dir.clone(),
+    };
+    tokio::task::spawn_local(discovery::run(Rc::clone(node), held, controller, options));
+}
+
+/// Starts the workers, and what follows them; the task ends when they have and all is told.
+fn carry(
+    node: &Rc<Node>,
+    options: &Options,
+) -> anyhow::Result<(Rc<workers::Workers>, tokio::task::JoinHandle<()>)> {
+    let (reporter, reports) = workers::reports(&node.tunnel);
+    let sockets = options.run_dir.join(crate::handover::sockets::NAME);
+    let shared = workers::Shared {
+        world: Arc::clone(&node.world),
+        identities: Arc::clone(&node.identities),
+        trust: Arc::clone(&node.trust),
+        reporter,
+        sockets: sockets.clone(),
+        files: tunnel::limits::Files::of_process(),
+        handshakes: Arc::default(),
+    };
+    let count = options.workers.or_else(|| std::thread::available_parallelism().ok());
+    let workers = Rc::new(workers::Workers::start(count.map_or(1, usize::from), &shared)?);
+    let channel = tunnel::channel::Channel::new(sockets);
+    tokio::task::spawn_local(workers::listeners::keep(Rc::clone(node), Rc::clone(&workers), channel));
+    let telling = tokio::task::spawn_local(telemetry::follow(Rc::clone(node), reports));
+    Ok((workers, telling))
 }

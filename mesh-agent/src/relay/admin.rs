@@ -9,12 +9,18 @@
 //! | `GET /dump?flows=N` | programs, links, maps, pods, flows |
 //! | `GET /check` | kernel features |
 //! | `GET /denials` | exact denials, by name |
+//! | `GET /failures?reason=&pod=` | the most recent refusals and failures, with what to check |
+//! | `GET /reasons` | what each reason means |
+//! | `GET /identities` | certificates of the node's identities |
 //! | `PUT /log?level=` | level of the access log until relay ends: Denied, All, Off; empty = as configured |
 
 mod can;
 mod endpoint;
+mod failures;
+mod identities;
 mod query;
 mod status;
+mod trust;
 
 use std::rc::Rc;
 
@@ -67,6 +73,9 @@ pub(crate) async fn respond(node: Rc<Node>, request: Request<Incoming>) -> Answe
         (&Method::GET, "/status") => json(&status::status(&node)),
         (&Method::GET, "/pods") => json(&status::pods(&node)),
         (&Method::GET, "/denials") => json(&status::denials(&node)),
+        (&Method::GET, "/failures") => failures::failures(&node, &query),
+        (&Method::GET, "/reasons") => json(&failures::reasons()),
+        (&Method::GET, "/identities") => json(&identities::identities(&node)),
         (&Method::GET, "/can") => can::answer(&node, &query).await.map(|can| json_of(&can)),
         (&Method::GET, "/dump") => dump(&node, &query).await,
         (&Method::GET, "/check") => check(&node).await,

@@ -30,6 +30,8 @@ use sets::Sets;
 #[derive(Debug)]
 pub(crate) struct Desired {
     node: Option<NodeConfig>,
+    /// A trust bundle came; it is not wire's to know.
+    trusts: bool,
     workloads: BTreeMap<String, Workload>,
     services: BTreeMap<String, Service>,
     policies: BTreeMap<String, Compiled>,
@@ -69,6 +71,7 @@ impl Desired {
         sets.hold(&deny_all);
         Self {
             node: None,
+            trusts: false,
             workloads: BTreeMap::new(),
             services: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -99,6 +102,7 @@ impl Desired {
                 self.node = Some(config);
                 self.changes.changed(Key::Node);
             }
+            Resource::TrustBundle(_) => self.trusts = true,
             Resource::Workload(workload) => self.set_workload(name, Some(workload)),
             Resource::Service(service) => self.set_service(name, Some(service)),
             Resource::PodPolicy(policy) => self.set_policy(name, Some(policy)),
@@ -109,8 +113,9 @@ impl Desired {
     pub(crate) fn remove(&mut self, kind: Kind, name: &str) {
         self.revision += 1;
         match kind {
-            // Settings stay what they were: a node without them is no more open than before.
-            Kind::NodeConfig => {}
+            // Settings and roots stay what they were: a node without them is no more open than before,
+            // and no less able to talk.
+            Kind::NodeConfig | Kind::TrustBundle => {}
             Kind::Workload => self.set_workload(name, None),
             Kind::Service => self.set_service(name, None),
             Kind::PodPolicy => self.set_policy(name, None),

@@ -1,81 +1,80 @@
-//! The client of delta ADS: keeps a stream to the controller and what came over it in [`Node`].
+//! The client of the controller: joins, keeps the node's certificate, and keeps a stream of delta
+//! ADS and what came over it in [`Node`].
 //!
 //! A response is acknowledged when everything in it is in the kernel, and refused (NACK) when a
 //! resource does not parse, is over a limit or was refused by wire; the refusal names resource,
 //! field and value. Of a resource that does not parse the last good one stays; the others of the
-//! response are taken. After a break the stream resumes from the versions held.
+//! response are taken. After a break the stream resumes from the versions held, after a restart
+//! from those of the snapshot.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`control`] | where the controller is |
+//! | [`join`] | the one-time token of a node that is new |
+//! | [`credential`] | the node's own certificate, and keeping it |
+//! | [`dial`] | a connection on which both names are proven |
+//! | [`attempt`] | one connection: join, stream, renew |
+//! | [`session`] | the stream |
+//! | [`issuer`] | the workloads' certificates, over the same connection |
 
+mod attempt;
+mod control;
+mod credential;
+mod dial;
+mod issuer;
+mod join;
 mod session;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::backoff::Backoff;
 use super::node::Node;
-use super::resource::Kind;
+use super::snapshot::Held;
+use attempt::{Agent, AttemptError, Ended};
 
-/// Where the controller listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Control(PathBuf);
+pub(crate) use control::Control;
+pub(crate) use issuer::Controller;
 
-/// A `--control` that is no address.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no address of a controller; write unix:PATH")]
-pub(crate) struct ControlError(String);
+/// How often to look whether the join file is there.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-impl FromStr for Control {
-    type Err = ControlError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("unix:") {
-            Some(path) if !path.is_empty() => Ok(Self(PathBuf::from(path))),
-            _ => Err(ControlError(text.to_owned())),
-        }
-    }
+/// What a node needs to reach its controller.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Where the controller listens.
+    pub control: Control,
+    /// The join file, which may come later.
+    pub join: PathBuf,
+    /// Where the node's certificate is kept.
+    pub run_dir: PathBuf,
 }
-
-impl Control {
-    /// The socket.
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-/// Versions of the resources held, by type and name: what a new stream resumes from.
-type Versions = BTreeMap<Kind, BTreeMap<String, String>>;
 
 /// Keeps a stream up for as long as relay runs.
-pub(crate) async fn run(node: Rc<Node>, control: Control) {
-    let mut versions = Versions::new();
+pub(crate) async fn run(node: Rc<Node>, held: Rc<Held>, controller: Rc<Controller>, options: Options) {
+    let to = options.control.to_string();
+    let mut agent = Agent::new(&node, options);
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
     loop {
-        let result = session::run(&node, &control, &mut versions).await;
+        let result = agent.attempt(&node, &held, &controller).await;
         if node.discovery.connected.replace(false) {
+            node.discovery.as_of.set(Some(SystemTime::now()));
             backoff.reset();
         }
-        let trouble = match result {
-            Ok(()) => "the controller closed the stream".to_owned(),
+        controller.connected(None);
+        let trouble = match &result {
+            Ok(Ended::Renewed) => continue,
+            Ok(Ended::Closed) => "the controller closed the stream".to_owned(),
             Err(error) => error.to_string(),
         };
-        tracing::warn!(controller = %control.path().display(), trouble, "no discovery; trying again");
+        if *node.discovery.trouble.borrow() != trouble {
+            tracing::warn!(controller = to, trouble, "no discovery; trying again");
+        }
         *node.discovery.trouble.borrow_mut() = trouble;
-        backoff.pause().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Control;
-
-    #[test]
-    fn a_controller_is_a_unix_socket() {
-        assert!("unix:/run/x/ads.sock".parse::<Control>().is_ok());
-        for text in ["", "unix:", "http://x", "/run/ads.sock"] {
-            let error = text.parse::<Control>().unwrap_err();
-            assert!(error.to_string().contains("write unix:PATH"), "{error}");
+        match result {
+            Err(AttemptError::JoinFile(_)) => tokio::time::sleep(LOOK_AGAIN).await,
+            _ => backoff.pause().await,
         }
     }
 }

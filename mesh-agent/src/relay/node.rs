@@ -4,15 +4,20 @@
 //! tasks take what they need, let go, and then do their I/O.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::desired::Desired;
+use super::identity::Identities;
 use super::names::Names;
 use super::resource::{Kind, Resource};
 use super::telemetry::{Context, Telemetry};
+use super::tls::Trust;
+use super::tunnel::report::Counts;
+use super::world::World;
 use crate::handover::{Answer, PodReport, Question};
 
 /// Questions of the CLI that may wait for wire at once.
@@ -33,6 +38,16 @@ pub(crate) struct Node {
     pub telemetry: RefCell<Telemetry>,
     /// State of the node's pods as wire reports it, by UID.
     pub pods: RefCell<BTreeMap<String, PodReport>>,
+    /// What certificates to believe.
+    pub trust: Arc<Trust>,
+    /// The certificates of this node's pods.
+    pub identities: Arc<Identities>,
+    /// What the tunnel's workers know of the mesh.
+    pub world: Arc<World>,
+    /// What the tunnel's workers count.
+    pub tunnel: Arc<Counts>,
+    /// relay is shutting down: open connections finish, new ones are refused.
+    pub draining: Cell<bool>,
     /// The stream from the controller.
     pub discovery: DiscoveryState,
     /// The connection to wire.
@@ -54,8 +69,18 @@ pub(crate) struct Asked {
 pub(crate) struct DiscoveryState {
     /// A stream is up.
     pub connected: Cell<bool>,
+    /// What this node proves itself to the controller with.
+    pub certificate: RefCell<Option<NodeCertificate>>,
     /// When the controller was last heard.
     pub heard: Cell<Option<Instant>>,
+    /// As of when the state held is known to have been the controller's, while no stream is up.
+    pub as_of: Cell<Option<SystemTime>>,
+    /// The state held came from the snapshot, and no controller has confirmed it yet.
+    pub restored: Cell<bool>,
+    /// How old the state may become before that is a problem; it is enforced all the same.
+    pub max_age: Cell<Option<Duration>>,
+    /// Why the state is not kept on disk; empty while it is.
+    pub snapshot_trouble: RefCell<String>,
     /// The controller has told its whole state at least once.
     pub complete: watch::Sender<bool>,
     /// Why the last stream ended; empty while none has.
@@ -66,11 +91,34 @@ pub(crate) struct DiscoveryState {
     pub last_nack: RefCell<String>,
 }
 
+/// The node's own certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeCertificate {
+    /// The identity in it.
+    pub id: String,
+    /// Its serial number.
+    pub serial: Vec<u8>,
+    /// When it begins.
+    pub not_before: SystemTime,
+    /// When it ends.
+    pub not_after: SystemTime,
+    /// Subject key identifier of its issuer.
+    pub issuer_key_id: Vec<u8>,
+    /// When it is to be renewed.
+    pub due: SystemTime,
+}
+
 /// How the connection to wire is.
 #[derive(Debug, Default)]
 pub(crate) struct LinkState {
     /// Connected, versions agreed.
     pub connected: Cell<bool>,
+    /// Counts the connections: each is to be asked for listeners anew.
+    pub generation: Cell<u64>,
+    /// Something changed among the pods that wire reports.
+    pub pods_changed: Notify,
+    /// Pods that wire reported gone, until the workers were told.
+    pub pods_gone: RefCell<BTreeSet<String>>,
     /// wire has the whole state of this relay.
     pub synced: Cell<bool>,
     /// Something changed that wire is to be told.
@@ -98,6 +146,29 @@ pub(crate) enum AskError {
     Failed(String),
 }
 
+impl DiscoveryState {
+    /// How old the state held is; `None` while none is.
+    pub(crate) fn age(&self, now: SystemTime) -> Option<Duration> {
+        if self.connected.get() {
+            return Some(Duration::ZERO);
+        }
+        self.as_of.get().map(|at| now.duration_since(at).unwrap_or_default())
+    }
+
+    /// What is wrong when the state is older than it may be. It is enforced all the same: nothing
+    /// opens because the controller is away (SEMANTICS 9.6).
+    pub(crate) fn stale(&self, now: SystemTime) -> Option<String> {
+        let (age, most) = (self.age(now)?, self.max_age.get()?);
+        (age > most).then(|| {
+            format!(
+                "the discovery state is {} s old and may be {} s (--max-snapshot-age): it goes on being enforced, and changes since then are not; check why relay does not reach the controller",
+                age.as_secs(),
+                most.as_secs()
+            )
+        })
+    }
+}
+
 impl Node {
     /// A node that knows nothing, and the questions that will be put to wire.
     pub(crate) fn new(name: &str) -> (Self, mpsc::Receiver<Asked>) {
@@ -109,6 +180,11 @@ impl Node {
             names: RefCell::default(),
             telemetry: RefCell::new(Telemetry::new(Instant::now(), unix)),
             pods: RefCell::default(),
+            trust: Arc::default(),
+            identities: Arc::default(),
+            world: World::new(),
+            tunnel: Arc::default(),
+            draining: Cell::default(),
             discovery: DiscoveryState::default(),
             link: LinkState::default(),
             questions,
@@ -119,8 +195,19 @@ impl Node {
     /// Takes a resource, new or changed.
     pub(crate) fn set(&self, name: &str, resource: Resource) {
         let mut desired = self.desired.borrow_mut();
+        let mut touched = BTreeSet::new();
         match &resource {
             Resource::NodeConfig(config) => {
+                self.world.set_trust_domain(&config.trust_domain);
+                let before = desired.node().map(|node| node.trust_domain.as_str());
+                if before != Some(config.trust_domain.as_str()) {
+                    for workload in desired.local_workloads() {
+                        if let Some(before) = before {
+                            self.identities.follow(Some(workload), None, before);
+                        }
+                        self.identities.follow(None, Some(workload), &config.trust_domain);
+                    }
+                }
                 self.names.borrow_mut().set_trust_domain(&config.trust_domain);
                 self.telemetry.borrow_mut().configure(config.access_log);
             }
@@ -130,21 +217,63 @@ impl Node {
                     names.forget(before);
                 }
                 names.learn(workload);
+                self.world.learn(name, workload);
+                touched.extend(desired.workload(name).map(|before| before.uid.clone()));
+                touched.insert(workload.uid.clone());
+                if let Some(config) = desired.node() {
+                    let before = desired.workload(name);
+                    self.identities.follow(before, Some(workload), &config.trust_domain);
+                }
             }
-            Resource::PodPolicy(_) | Resource::Service(_) => {}
+            Resource::TrustBundle(bundle) => self.trust.replace(Arc::clone(bundle)),
+            Resource::PodPolicy(policy) => {
+                touched.extend(desired.governed(name).map(str::to_owned));
+                touched.insert(policy.pod_uid.clone());
+            }
+            Resource::Service(_) => {}
         }
         desired.set(name, resource);
+        self.settle(&desired, &touched);
     }
 
     /// Forgets a resource.
     pub(crate) fn remove(&self, kind: Kind, name: &str) {
         let mut desired = self.desired.borrow_mut();
+        let mut touched = BTreeSet::new();
+        if kind == Kind::PodPolicy {
+            touched.extend(desired.governed(name).map(str::to_owned));
+        }
         if kind == Kind::Workload
             && let Some(before) = desired.workload(name)
         {
             self.names.borrow_mut().forget(before);
+            self.world.forget(name);
+            touched.insert(before.uid.clone());
+            if let Some(config) = desired.node() {
+                self.identities.follow(Some(before), None, &config.trust_domain);
+            }
         }
         desired.remove(kind, name);
+        self.settle(&desired, &touched);
+    }
+
+    /// Tells the workers what became of pods whose state may have changed.
+    fn settle(&self, desired: &Desired, uids: &BTreeSet<String>) {
+        for uid in uids {
+            let pod = desired.local_workload(uid).map(|workload| (workload, desired.ingress(uid)));
+            self.world.settle(uid, pod);
+        }
+    }
+
+    /// Whether what a node cannot do without is held: its settings, and whom to believe.
+    pub(crate) fn holds_whole(&self) -> bool {
+        self.desired.borrow().node().is_some() && !self.trust.current().is_none()
+    }
+
+    /// The controller has told its whole state.
+    pub(crate) fn told(&self) {
+        self.discovery.restored.set(false);
+        self.discovery.complete.send_replace(true);
     }
 
     /// Does `work` with the telemetry and what resolves numbers to names.
@@ -176,6 +305,9 @@ impl Node {
     /// Why this node is not ready to be relied on; empty when it is.
     pub(crate) fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
+        if self.draining.get() {
+            reasons.push("relay is shutting down".to_owned());
+        }
         let trouble = |reason: &str, trouble: &RefCell<String>| match trouble.borrow().as_str() {
             "" => reason.to_owned(),
             why => format!("{reason}: {why}"),

@@ -11,7 +11,9 @@ mod policy;
 mod tests;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::tls::Bundle;
 pub(crate) use cidr::Cidr;
 pub(crate) use error::Invalid;
 pub(crate) use parse::parse;
@@ -24,6 +26,8 @@ pub(crate) use policy::{PortRange, parse_direction};
 pub(crate) enum Kind {
     /// Settings of the node.
     NodeConfig,
+    /// What certificates to believe.
+    TrustBundle,
     /// Access policy of one local pod.
     PodPolicy,
     /// A pod somewhere in the mesh.
@@ -34,13 +38,15 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every type.
-    pub(crate) const ALL: [Self; 4] = [Self::NodeConfig, Self::PodPolicy, Self::Workload, Self::Service];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::NodeConfig, Self::TrustBundle, Self::PodPolicy, Self::Workload, Self::Service];
 
     /// Its type URL.
     pub(crate) fn type_url(self) -> String {
         use mesh_api::resources;
         match self {
             Self::NodeConfig => mesh_api::type_url::<resources::NodeConfig>(),
+            Self::TrustBundle => mesh_api::type_url::<resources::TrustBundle>(),
             Self::PodPolicy => mesh_api::type_url::<resources::PodPolicy>(),
             Self::Workload => mesh_api::type_url::<resources::Workload>(),
             Self::Service => mesh_api::type_url::<resources::Service>(),
@@ -56,6 +62,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::NodeConfig => "NodeConfig",
+            Self::TrustBundle => "TrustBundle",
             Self::PodPolicy => "PodPolicy",
             Self::Workload => "Workload",
             Self::Service => "Service",
@@ -68,6 +75,8 @@ impl Kind {
 pub(crate) enum Resource {
     /// Settings of the node.
     NodeConfig(NodeConfig),
+    /// What certificates to believe.
+    TrustBundle(Arc<Bundle>),
     /// Access policy of one local pod.
     PodPolicy(PodPolicy),
     /// A pod somewhere in the mesh.

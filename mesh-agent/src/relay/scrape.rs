@@ -1,13 +1,14 @@
 //! `/metrics` and `/ready`, over TCP: the only thing relay shows the network.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 use super::node::Node;
 use super::serve::{Answer, answer};
+use super::telemetry::{NodeTrust, Now};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -32,13 +33,30 @@ pub(crate) async fn respond(node: Rc<Node>, request: Request<Incoming>) -> Answe
 
 fn metrics(node: &Node) -> Result<String, std::fmt::Error> {
     let now = Instant::now();
+    let age = |at: Instant| now.saturating_duration_since(at);
+    let time = SystemTime::now();
     let telemetry = node.telemetry.borrow();
-    telemetry.metrics().now(
-        node.link.connected.get(),
-        telemetry.last_counts().map(|(at, _)| now.saturating_duration_since(*at)),
-        node.discovery.connected.get(),
-        node.discovery.heard.get().map(|at| now.saturating_duration_since(at)),
-        &node.desired.borrow().counts(),
-    );
+    telemetry.metrics().now(&Now {
+        wire_connected: node.link.connected.get(),
+        counts_age: telemetry.last_counts().map(|(at, _)| age(*at)),
+        discovery_connected: node.discovery.connected.get(),
+        discovery_age: node.discovery.heard.get().map(age),
+        snapshot_age: node.discovery.age(time),
+        resources: &node.desired.borrow().counts(),
+        tunnel: &node.tunnel,
+        identities: &node.identities.standing(),
+        trust: node_trust(node),
+        time,
+    });
     telemetry.metrics().text()
+}
+
+fn node_trust(node: &Node) -> NodeTrust {
+    let bundle = node.trust.current();
+    let certificate = node.discovery.certificate.borrow();
+    NodeTrust {
+        certificate_ends: certificate.as_ref().map(|certificate| certificate.not_after),
+        roots: bundle.roots.len(),
+        revoked: bundle.revoked.len(),
+    }
 }

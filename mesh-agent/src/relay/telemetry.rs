@@ -1,24 +1,29 @@
 //! What happened on this node, as metrics and as the access log.
 //!
-//! wire reports events, samples of open connections and exact counts. [`Telemetry`] resolves
-//! their numbers to names ([`record`]), counts ([`metrics`], each byte of a connection once:
-//! [`flows`]; each denial exactly: [`denials`]) and writes lines ([`line`](mod@line), [`access_log`]).
+//! wire reports events, samples of open connections and exact counts; the workers report
+//! connections through the tunnel ([`tunnelled`]). [`Telemetry`] resolves their numbers to names
+//! ([`record`]), counts ([`metrics`], each byte of a connection once: [`flows`]; each denial of the
+//! kernel exactly: [`denials`]), writes lines ([`line`](mod@line), [`access_log`]) and remembers
+//! what went wrong last ([`failures`], in the words of [`reasons`]).
 
 mod access_log;
 mod bounded;
 mod denials;
+mod failures;
 mod flows;
 mod labels;
 mod line;
 mod metrics;
+mod reasons;
 mod record;
 #[cfg(test)]
 mod tests;
+mod tunnelled;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mesh_ebpf::abi::{EventKind, Reason};
+use mesh_ebpf::abi::EventKind;
 
 use super::desired::Desired;
 use super::names::Names;
@@ -27,11 +32,15 @@ use crate::handover::{Counts, FlowEvent, FlowSample, PodReport, PodState};
 pub(crate) use access_log::AccessLogError;
 use access_log::Writer;
 use denials::Denials;
+pub(crate) use failures::Failure;
+use failures::Failures;
 use flows::{Flows, Progress};
 use labels::FlowLabels;
-pub(crate) use metrics::Metrics;
-pub(crate) use record::reason_text;
+pub(crate) use line::{Line, time as time_of_event};
+pub(crate) use metrics::{IdentityState, Metrics, NodeTrust, Now, seconds_until};
+pub(crate) use reasons::told;
 use record::{Record, Verdict};
+pub(crate) use tunnelled::follow;
 
 /// How old the last counts may be before the data path counts as silent.
 pub(crate) const COUNTS_FRESH: Duration = Duration::from_secs(5);
@@ -45,6 +54,7 @@ pub(crate) struct Telemetry {
     metrics: Metrics,
     flows: Flows,
     denials: Denials,
+    failures: Failures,
     log: Option<Writer>,
     log_settings: AccessLog,
     /// Set through the admin socket until relay ends; wins over NodeConfig.
@@ -72,6 +82,7 @@ impl Telemetry {
             metrics: Metrics::new(),
             flows: Flows::default(),
             denials: Denials::default(),
+            failures: Failures::default(),
             log: None,
             log_settings: AccessLog::default(),
             log_level: None,
@@ -115,7 +126,7 @@ impl Telemetry {
         for event in events {
             let record = Record::resolve(event, context);
             self.count(event, &record);
-            self.write(&record);
+            self.tell(record);
         }
     }
 
@@ -124,7 +135,7 @@ impl Telemetry {
         match record.verdict {
             Verdict::Opened if event.protocol == mesh_ebpf::abi::TCP => {
                 let labels = FlowLabels::of(record);
-                self.metrics.opened(&labels);
+                self.metrics.connections.opened(&labels);
                 self.flows.opened(event.cookie, labels);
             }
             Verdict::Ended if event.protocol == mesh_ebpf::abi::TCP => {
@@ -138,30 +149,39 @@ impl Telemetry {
                     (FlowLabels::of(record), moved)
                 });
                 if !known && record.never_established() {
-                    self.metrics.failed(&labels, event.reason);
+                    self.metrics.connections.failed(&labels, event.reason);
                 } else {
                     let duration = Duration::from_nanos(event.duration);
-                    self.metrics.closed(&labels, event.reason, duration);
-                    self.metrics.round_trip(&labels, event.rtt_microseconds);
+                    self.metrics.connections.closed(&labels, event.reason, duration);
+                    self.metrics.connections.round_trip(&labels, event.rtt_microseconds);
                 }
-                self.metrics.moved(&labels, moved);
+                self.metrics.connections.moved(&labels, moved);
             }
             _ => {}
         }
     }
 
-    fn write(&mut self, record: &Record) {
-        let Some(log) = &mut self.log else { return };
-        let level = self.log_level.unwrap_or(self.log_settings.level);
-        let wanted = match (level, record.verdict) {
-            (LogLevel::Off, _) | (_, Verdict::Opened) => false,
-            (LogLevel::All, _) => true,
-            (LogLevel::Denied, Verdict::Ended) => record.reason == Reason::PolicyChanged,
-            (LogLevel::Denied, Verdict::Denied | Verdict::Audited) => true,
-        };
-        if wanted && !log.write(line::format(record, self.log_settings.format)) {
-            self.metrics.log_line_lost();
+    /// Logs a record, and remembers it where something went wrong.
+    fn tell(&mut self, record: Record) {
+        if let Some(log) = &mut self.log {
+            let level = self.log_level.unwrap_or(self.log_settings.level);
+            let wanted = match (level, record.verdict) {
+                (LogLevel::Off, _) | (_, Verdict::Opened) => false,
+                (LogLevel::All, _) | (LogLevel::Denied, Verdict::Audited) => true,
+                (LogLevel::Denied, _) => record.is_trouble(),
+            };
+            if wanted && !log.write(line::format(&record, self.log_settings.format)) {
+                self.metrics.log_line_lost();
+            }
         }
+        if record.is_trouble() {
+            self.failures.note(record);
+        }
+    }
+
+    /// What went wrong last.
+    pub(crate) fn failures(&self) -> &Failures {
+        &self.failures
     }
 
     /// Takes the progress of open connections.
@@ -174,8 +194,8 @@ impl Telemetry {
             };
             let labels = || FlowLabels::of_sample(sample, context);
             if let Some((labels, moved)) = self.flows.sampled(sample.cookie, progress, labels) {
-                self.metrics.moved(labels, moved);
-                self.metrics.round_trip(labels, sample.rtt_microseconds);
+                self.metrics.connections.moved(labels, moved);
+                self.metrics.connections.round_trip(labels, sample.rtt_microseconds);
             }
         }
         self.metrics.flows_untracked(self.flows.untracked());
@@ -187,7 +207,7 @@ impl Telemetry {
         // Absolute counts lose nothing by waiting until discovery can name what they are about.
         if context.discovered || now.duration_since(self.started) > NAMES_GRACE {
             for (row, added) in self.denials.take(&counts.denials) {
-                self.metrics.denied(&labels::DenialLabels::of(row, context), row.audited, added);
+                self.metrics.connections.denied(&labels::DenialLabels::of(row, context), row.audited, added);
             }
         }
         self.last_counts = Some((now, counts));

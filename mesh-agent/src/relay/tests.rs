@@ -1,7 +1,9 @@
 //! relay between a fake controller and a fake wire, over real sockets.
 
 mod controller;
+mod discovery;
 mod fake_wire;
+mod tls;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -27,18 +29,27 @@ fn scene<F: Future<Output = ()>>(test: impl FnOnce(Scene) -> F) {
     let path = directory.path().to_owned();
     LocalSet::new().block_on(&runtime, async move {
         let controller = Controller::start(&path.join("ads.sock"));
+        controller.write_join_file(&path.join("join"), "n1");
         let wire = FakeWire::start(&path.join("wire.sock"));
-        let options = Options {
-            node: "n1".into(),
-            run_dir: path.clone(),
-            control: format!("unix:{}", path.join("ads.sock").display()).parse().unwrap(),
-            metrics: "127.0.0.1:0".parse().unwrap(),
-        };
-        let node = start(&options).await.unwrap();
+        let node = start(&options(&path)).await.unwrap();
         let limit = Duration::from_secs(20);
         let scene = Scene { controller, wire, node, directory: path };
         tokio::time::timeout(limit, test(scene)).await.expect("the test took too long");
     });
+}
+
+/// How relay is started in a directory.
+fn options(path: &Path) -> Options {
+    Options {
+        node: "n1".into(),
+        run_dir: path.to_owned(),
+        control: format!("unix:{}", path.join("ads.sock").display()).parse().unwrap(),
+        join: path.join("join"),
+        max_snapshot_age: Duration::from_secs(3600),
+        metrics: "127.0.0.1:0".parse().unwrap(),
+        workers: std::num::NonZeroUsize::new(1),
+        drain: Duration::from_secs(1),
+    }
 }
 
 struct Scene {
@@ -116,6 +127,7 @@ async fn tell_bank(controller: &Controller) {
         ..Default::default()
     };
     controller.send(&[("n1", config)], &[]).await;
+    controller.send(&[("default", controller.trust_bundle())], &[]).await;
     controller
         .send(
             &[
@@ -156,7 +168,7 @@ fn the_state_reaches_wire_and_is_acknowledged() {
     scene(async |scene| {
         tell_bank(&scene.controller).await;
         let acks = &scene.controller;
-        until("four acknowledgements", || acks.acknowledged().len() == 4).await;
+        until("five acknowledgements", || acks.acknowledged().len() == 5).await;
         assert_eq!(acks.refused(), Vec::<String>::new());
         let held = scene.wire.held();
         assert_eq!(held.pods.len(), 2);
@@ -176,16 +188,16 @@ fn the_state_reaches_wire_and_is_acknowledged() {
 fn one_change_tells_only_what_it_changed() {
     scene(async |scene| {
         tell_bank(&scene.controller).await;
-        until("the first state", || scene.controller.acknowledged().len() == 4).await;
+        until("the first state", || scene.controller.acknowledged().len() == 5).await;
         scene.wire.forget_messages();
         scene.controller.send(&[("bank/teller/uid-teller", workload("teller", 9, true))], &[]).await;
-        until("the change", || scene.controller.acknowledged().len() == 5).await;
+        until("the change", || scene.controller.acknowledged().len() == 6).await;
         let messages = scene.wire.messages();
         let names: Vec<&str> = messages.iter().map(String::as_str).collect();
         assert_eq!(names, ["PeerGone 10.0.0.1", "Peer 10.0.0.9", "Pod uid-teller", "Commit"]);
         scene.wire.forget_messages();
         scene.controller.send::<api::Workload>(&[], &["bank/teller/uid-teller"]).await;
-        until("the removal", || scene.controller.acknowledged().len() == 6).await;
+        until("the removal", || scene.controller.acknowledged().len() == 7).await;
         assert_eq!(scene.wire.messages(), ["PeerGone 10.0.0.9", "PodGone uid-teller", "Commit"]);
     });
 }
@@ -194,7 +206,7 @@ fn one_change_tells_only_what_it_changed() {
 fn what_does_not_parse_is_named_and_the_rest_is_taken() {
     scene(async |scene| {
         tell_bank(&scene.controller).await;
-        until("the first state", || scene.controller.acknowledged().len() == 4).await;
+        until("the first state", || scene.controller.acknowledged().len() == 5).await;
         let bad = api::Workload { group: 0, ..workload("teller", 1, true) };
         let good = workload("clerk", 3, false);
         scene.controller.send(&[("bank/teller/uid-teller", bad), ("bank/clerk/uid-clerk", good)], &[]).await;
@@ -225,7 +237,7 @@ fn what_wire_refuses_is_refused_to_the_controller() {
 fn a_wire_that_comes_back_is_told_everything_again() {
     scene(async |scene| {
         tell_bank(&scene.controller).await;
-        until("the first state", || scene.controller.acknowledged().len() == 4).await;
+        until("the first state", || scene.controller.acknowledged().len() == 5).await;
         let before = scene.wire.held();
         scene.wire.restart();
         until("the state again", || scene.wire.held().synced).await;
@@ -238,12 +250,12 @@ fn a_wire_that_comes_back_is_told_everything_again() {
 fn a_stream_that_broke_resumes_from_the_versions_held() {
     scene(async |scene| {
         tell_bank(&scene.controller).await;
-        until("the first state", || scene.controller.acknowledged().len() == 4).await;
+        until("the first state", || scene.controller.acknowledged().len() == 5).await;
         scene.controller.break_stream();
-        until("a new stream", || scene.controller.subscriptions().len() >= 8).await;
-        let again = scene.controller.subscriptions()[4..].to_vec();
+        until("a new stream", || scene.controller.subscriptions().len() >= 10).await;
+        let again = scene.controller.subscriptions()[5..].to_vec();
         let held: usize = again.iter().map(|request| request.initial_resource_versions.len()).sum();
-        assert_eq!(held, 6);
+        assert_eq!(held, 7);
         assert_eq!(scene.wire.held().pods.len(), 2, "nothing is taken away meanwhile");
     });
 }
@@ -252,7 +264,7 @@ fn a_stream_that_broke_resumes_from_the_versions_held() {
 fn a_pod_whose_policy_never_comes_denies_everything() {
     scene(async |scene| {
         tell_bank(&scene.controller).await;
-        until("the first state", || scene.controller.acknowledged().len() == 4).await;
+        until("the first state", || scene.controller.acknowledged().len() == 5).await;
         scene.controller.send(&[("bank/late/uid-late", workload("late", 8, true))], &[]).await;
         until("the pod", || scene.wire.held().pods.contains_key("uid-late")).await;
         let held = scene.wire.held();
@@ -265,6 +277,7 @@ fn a_first_state_in_several_responses_is_told_as_one() {
     scene(async |scene| {
         let config = api::NodeConfig { trust_domain: "cluster.local".into(), ..Default::default() };
         scene.controller.send(&[("n1", config)], &[]).await;
+        scene.controller.send(&[("default", scene.controller.trust_bundle())], &[]).await;
         scene.controller.send::<api::PodPolicy>(&[], &[]).await;
         scene.controller.send::<api::Service>(&[], &[]).await;
         let chunk = |from: u32| -> Vec<(String, api::Workload)> {
@@ -284,7 +297,7 @@ fn a_first_state_in_several_responses_is_told_as_one() {
                 peers.iter().map(|(name, peer)| (name.as_str(), peer.clone())).collect();
             scene.controller.send(&peers, &[]).await;
             // Like the real one, the controller waits before it goes on.
-            let acknowledged = 4 + round as usize;
+            let acknowledged = 5 + round as usize;
             until("its acknowledgement", || scene.controller.acknowledged().len() == acknowledged).await;
             assert!(!scene.wire.held().synced, "a part was told as the whole");
         }
@@ -324,7 +337,7 @@ fn reports_become_lines_answers_and_readiness() {
     scene(async |scene| {
         assert!(!scene.node.unready().is_empty());
         tell_bank(&scene.controller).await;
-        until("the first state", || scene.controller.acknowledged().len() == 4).await;
+        until("the first state", || scene.controller.acknowledged().len() == 5).await;
         let set = scene.wire.held().pods["uid-vault"].ingress;
         scene.wire.report(FromWire::Events(vec![FlowEvent { set, ..denied() }]));
         scene.wire.report(FromWire::Pod(PodReport {
@@ -337,6 +350,7 @@ fn reports_become_lines_answers_and_readiness() {
             cgroup: 1,
             netns: 2,
             interface: 3,
+            listeners: 0,
         }));
         scene.wire.report(FromWire::Counts(Counts { local_proof: true, ..Counts::default() }));
         until("readiness", || scene.node.unready().is_empty()).await;

@@ -9,7 +9,7 @@ use super::query::Query;
 use super::{AdminError, endpoint};
 use crate::handover::{self, CanEndpoint, Question};
 use crate::relay::node::Node;
-use crate::relay::telemetry::reason_text;
+use crate::relay::telemetry::told;
 
 /// The answer, one destination each.
 #[derive(Debug, Serialize)]
@@ -74,7 +74,7 @@ pub(super) async fn answer(node: &Node, query: &Query) -> Result<Can, AdminError
         service: can.service,
         allowed: !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.allowed),
         reason: name(can.reason),
-        explanation: reason_text(can.reason),
+        explanation: told(can.reason).meaning,
         endpoints,
     })
 }
@@ -127,7 +127,7 @@ fn judged(node: &Node, endpoint: CanEndpoint) -> Judged {
         node: on,
         allowed: endpoint.allowed,
         reason: name(endpoint.reason),
-        explanation: reason_text(endpoint.reason),
+        explanation: told(endpoint.reason).meaning,
         transport: endpoint.transport,
         egress: rule(endpoint.egress, Direction::Egress),
         ingress: rule(endpoint.ingress, Direction::Ingress),

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use mesh_ebpf::policy::Direction;
 use serde::Serialize;
 
-use super::AdminError;
 use super::endpoint::protocol_name;
+use super::{AdminError, trust};
 use crate::handover::{PodReport, PodState};
 use crate::relay::names::PodName;
 use crate::relay::node::Node;
@@ -22,7 +22,13 @@ pub(super) struct Status {
     ready: bool,
     /// Why it is not; empty when it is.
     unready: Vec<String>,
+    /// relay is shutting down.
+    draining: bool,
     discovery: Discovery,
+    /// The node's own certificate; `null` before the node has joined.
+    certificate: Option<trust::Certificate>,
+    trust: trust::Trust,
+    tunnel: trust::Tunnel,
     wire: Wire,
     /// Pods by state.
     pods: BTreeMap<&'static str, usize>,
@@ -41,6 +47,12 @@ struct Discovery {
     complete: bool,
     /// Since the controller was last heard.
     age_seconds: Option<u64>,
+    /// The state held came from the snapshot, and no controller has confirmed it yet.
+    restored: bool,
+    /// Age of the state held, kept on disk as the snapshot.
+    snapshot_age_seconds: Option<u64>,
+    /// Why it is not kept on disk; empty while it is.
+    snapshot_trouble: String,
     trouble: String,
     nacks: u64,
     last_nack: String,
@@ -112,18 +124,26 @@ pub(super) fn status(node: &Node) -> Status {
             .then(|| format!("pod {}/{} is refused enrolment: {refused}", workload.namespace, workload.name))
     }));
     if telemetry.last_counts().is_some() && !local_proof {
-        problems.push("LocalProof is False: source addresses are not validated on every pod's interface, so same-node traffic between enrolled pods is refused as TunnelNotBuilt".to_owned());
+        problems.push("LocalProof is False: source addresses are not validated on every pod's interface, so same-node traffic between enrolled pods takes the tunnel".to_owned());
     }
+    problems.extend(trust::problems(node, SystemTime::now()));
     let unready = node.unready();
     Status {
         node: node.name.clone(),
         version: env!("CARGO_PKG_VERSION"),
         ready: unready.is_empty(),
         unready,
+        draining: node.draining.get(),
+        certificate: trust::certificate(node),
+        trust: trust::trust(node),
+        tunnel: trust::tunnel(node),
         discovery: Discovery {
             connected: node.discovery.connected.get(),
             complete: *node.discovery.complete.borrow(),
             age_seconds: node.discovery.heard.get().map(age),
+            restored: node.discovery.restored.get(),
+            snapshot_age_seconds: node.discovery.age(SystemTime::now()).map(|age| age.as_secs()),
+            snapshot_trouble: node.discovery.snapshot_trouble.borrow().clone(),
             trouble: node.discovery.trouble.borrow().clone(),
             nacks: node.discovery.nacks.get(),
             last_nack: node.discovery.last_nack.borrow().clone(),

@@ -37,6 +37,8 @@ impl Desired {
         let refused = |key: Key| self.refused.get(&key).cloned();
         match kind {
             Kind::NodeConfig => refused(Key::Node),
+            // Nothing of it reaches wire.
+            Kind::TrustBundle => None,
             Kind::PodPolicy => {
                 let compiled = self.policies.get(name)?;
                 compiled

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Desired, Kind, NodeConfig, Service, ServiceEntry, Workload};
+use super::{Desired, Kind, NodeConfig, PolicySet, Service, ServiceEntry, Workload};
 #[cfg(test)]
-use super::{PolicySet, Rc, SetId};
+use super::{Rc, SetId};
 
 impl Desired {
     /// Whether an enrolled local pod waits for its policy.
@@ -46,6 +46,19 @@ impl Desired {
         self.local.values().filter_map(|name| self.workloads.get(name))
     }
 
+    /// The compiled ingress policy of a local pod: what denies everything while none has come,
+    /// `None` where it says nothing.
+    pub(crate) fn ingress(&self, uid: &str) -> Option<&PolicySet> {
+        let compiled = self.policy_of.get(uid).and_then(|name| self.policies.get(name));
+        let id = compiled.map_or(self.deny_all.id, |compiled| compiled.ingress);
+        self.sets.get(id).map(|set| &**set)
+    }
+
+    /// UID of the pod that the policy of a resource name is of.
+    pub(crate) fn governed(&self, name: &str) -> Option<&str> {
+        self.policies.get(name).map(|compiled| compiled.policy.pod_uid.as_str())
+    }
+
     /// The Service port that is dialled at an address.
     pub(crate) fn service_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<&ServiceEntry> {
         self.entries.get(self.frontends.get(&(address, port, protocol))?)
@@ -57,9 +70,10 @@ impl Desired {
     }
 
     /// How many of each type are held.
-    pub(crate) fn counts(&self) -> [(Kind, usize); 4] {
+    pub(crate) fn counts(&self) -> [(Kind, usize); 5] {
         [
             (Kind::NodeConfig, usize::from(self.node.is_some())),
+            (Kind::TrustBundle, usize::from(self.trusts)),
             (Kind::PodPolicy, self.policies.len()),
             (Kind::Workload, self.workloads.len()),
             (Kind::Service, self.services.len()),

@@ -5,22 +5,18 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures::stream::poll_fn;
-use hyper_util::rt::TokioIo;
 use mesh_api::discovery as ads;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tonic::transport::Endpoint;
 
-use super::{Control, Versions};
+use super::dial::Dialled;
 use crate::relay::node::Node;
 use crate::relay::resource::{Kind, parse};
+use crate::relay::snapshot::Held;
 
 /// Responses that may wait for wire; then nothing more is read until it has caught up.
 const PENDING: usize = 256;
 /// The longest response.
 const RESPONSE_BYTES: usize = 64 << 20;
-/// How long to wait for the controller to take the connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A controller that has said nothing for this long after its settings has told its whole state,
 /// also where it had nothing to say of some type.
 const QUIET: Duration = Duration::from_secs(2);
@@ -37,11 +33,8 @@ const ERROR_LENGTH: usize = 2000;
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
-    /// No connection.
-    #[error("connecting to {path}: {source}; is mesh-control running?")]
-    Connect { path: String, source: tonic::transport::Error },
     /// The stream failed.
-    #[error("the stream failed: {}", .0.message())]
+    #[error("the stream failed: {} ({})", .0.message(), .0.code())]
     Stream(#[from] tonic::Status),
     /// The requests have no reader any more.
     #[error("the stream takes no more requests")]
@@ -62,22 +55,21 @@ struct Pending {
 /// Runs one stream to its end.
 pub(super) async fn run(
     node: &Rc<Node>,
-    control: &Control,
-    versions: &mut Versions,
+    dialled: &Dialled,
+    held: &Held,
 ) -> Result<(), SessionError> {
-    let channel = connect(control).await?;
     let (requests, mut queue) = mpsc::channel(PENDING);
     for kind in Kind::ALL {
-        send(&requests, subscription(node, kind, versions)).await?;
+        send(&requests, subscription(node, kind, held)).await?;
     }
-    let mut responses = ads::AggregatedDiscoveryServiceClient::new(channel)
+    let mut responses = ads::AggregatedDiscoveryServiceClient::new(dialled.channel.clone())
         .max_decoding_message_size(RESPONSE_BYTES)
         .delta_aggregated_resources(poll_fn(move |context| queue.poll_recv(context)))
         .await?
         .into_inner();
     node.discovery.connected.set(true);
     node.discovery.trouble.borrow_mut().clear();
-    tracing::info!(controller = %control.path().display(), "discovery connected");
+    tracing::info!("discovery connected");
 
     let mut applied = node.link.applied.subscribe();
     let mut pending: VecDeque<Pending> = VecDeque::new();
@@ -85,6 +77,7 @@ pub(super) async fn run(
     let mut bytes = 0;
     loop {
         let complete = *node.discovery.complete.borrow();
+        let restored = node.discovery.restored.get();
         let all_answered = answered.len() == Kind::ALL.len();
         let whole_after = if bytes >= LARGE && all_answered { WHOLE_AFTER } else { QUIET };
         tokio::select! {
@@ -95,18 +88,16 @@ pub(super) async fn run(
                     Some(kind) => {
                         answered.insert(kind);
                         bytes += bytes_of(&response);
-                        pending.push_back(take(node, kind, response, versions));
+                        pending.push_back(take(node, kind, response, held));
                         node.link.changed.notify_one();
                     }
                     None => send(&requests, unknown_type(node, &response)).await?,
                 }
-                if answered.len() == Kind::ALL.len() && bytes < LARGE {
-                    node.discovery.complete.send_replace(true);
+                if answered.len() == Kind::ALL.len() && bytes < LARGE && node.holds_whole() {
+                    node.told();
                 }
             }
-            () = tokio::time::sleep(whole_after), if !complete && answered.contains(&Kind::NodeConfig) => {
-                node.discovery.complete.send_replace(true);
-            }
+            () = tokio::time::sleep(whole_after), if (!complete || restored) && node.holds_whole() => node.told(),
             changed = applied.changed() => {
                 if changed.is_err() {
                     return Err(SessionError::Closed);
@@ -127,18 +118,6 @@ fn bytes_of(response: &ads::DeltaDiscoveryResponse) -> usize {
     bodies.map(|body| body.value.len()).sum()
 }
 
-async fn connect(control: &Control) -> Result<tonic::transport::Channel, SessionError> {
-    let path = control.path().to_owned();
-    let failed = |source| SessionError::Connect { path: control.path().display().to_string(), source };
-    // The address is never resolved: the connector opens the socket whatever it says.
-    let endpoint = Endpoint::from_static("http://mesh-control").connect_timeout(CONNECT_WITHIN);
-    let connector = tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    endpoint.connect_with_connector(connector).await.map_err(failed)
-}
-
 async fn send(
     requests: &mpsc::Sender<ads::DeltaDiscoveryRequest>,
     request: ads::DeltaDiscoveryRequest,
@@ -147,19 +126,18 @@ async fn send(
 }
 
 /// Asks for everything of a type, and says what of it is held already.
-fn subscription(node: &Node, kind: Kind, versions: &Versions) -> ads::DeltaDiscoveryRequest {
+fn subscription(node: &Node, kind: Kind, held: &Held) -> ads::DeltaDiscoveryRequest {
     ads::DeltaDiscoveryRequest {
         node: Some(ads::Node { id: node.name.clone(), cluster: String::new() }),
         type_url: kind.type_url(),
         resource_names_subscribe: vec!["*".to_owned()],
-        initial_resource_versions: versions.get(&kind).cloned().unwrap_or_default(),
+        initial_resource_versions: held.versions(kind),
         ..Default::default()
     }
 }
 
 /// Takes what parses of a response.
-fn take(node: &Node, kind: Kind, response: ads::DeltaDiscoveryResponse, versions: &mut Versions) -> Pending {
-    let held = versions.entry(kind).or_default();
+fn take(node: &Node, kind: Kind, response: ads::DeltaDiscoveryResponse, held: &Held) -> Pending {
     let mut faults = Vec::new();
     let mut names = Vec::with_capacity(response.resources.len());
     for resource in response.resources {
@@ -167,7 +145,7 @@ fn take(node: &Node, kind: Kind, response: ads::DeltaDiscoveryResponse, versions
         match parse(kind, &resource.name, &body.value) {
             Ok(parsed) => {
                 node.set(&resource.name, parsed);
-                held.insert(resource.name.clone(), resource.version);
+                held.insert(kind, &resource.name, resource.version, body.value);
                 names.push(resource.name);
             }
             Err(invalid) => faults.push(invalid.to_string()),
@@ -175,7 +153,7 @@ fn take(node: &Node, kind: Kind, response: ads::DeltaDiscoveryResponse, versions
     }
     for name in response.removed_resources {
         node.remove(kind, &name);
-        held.remove(&name);
+        held.remove(kind, &name);
     }
     Pending {
         kind,

@@ -56,6 +56,8 @@ pub(super) async fn run(
     node.link.connected.set(true);
     node.link.trouble.borrow_mut().clear();
     node.pods.borrow_mut().clear();
+    node.link.generation.set(node.link.generation.get() + 1);
+    node.link.pods_changed.notify_one();
     tracing::info!("connected to wire");
     let owed = Owed::default();
     let committed = watch::Sender::new(0);
@@ -98,11 +100,14 @@ async fn listen(
             FromWire::Pod(report) => {
                 let mut pods = node.pods.borrow_mut();
                 pods.insert(report.uid.clone(), report);
+                node.link.pods_changed.notify_one();
                 node.telemetry.borrow().pods(pods.values());
             }
             FromWire::PodGone { uid } => {
                 let mut pods = node.pods.borrow_mut();
                 pods.remove(&uid);
+                node.link.pods_gone.borrow_mut().insert(uid);
+                node.link.pods_changed.notify_one();
                 node.telemetry.borrow().pods(pods.values());
             }
             FromWire::Events(events) => {

@@ -1,9 +1,13 @@
 //! From the bytes of a stream to resources.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mesh_api::resources as wire;
+use mesh_api::{NodeId, NodeTag};
 use prost::Message;
+use rustls::pki_types::CertificateDer;
 
 use super::error::Fault;
 use super::policy::{Protocol, indexed, parse_pod_policy};
@@ -11,6 +15,7 @@ use super::{
     AccessLog, Invalid, Kind, Local, LogFormat, LogLevel, NodeConfig, Resource, Service, ServicePort,
     Workload,
 };
+use crate::relay::tls::Bundle;
 
 /// Parses the body of the resource `name` of type `kind`.
 ///
@@ -19,6 +24,7 @@ use super::{
 pub(crate) fn parse(kind: Kind, name: &str, body: &[u8]) -> Result<Resource, Invalid> {
     let parsed = match kind {
         Kind::NodeConfig => decode(body).and_then(node_config).map(Resource::NodeConfig),
+        Kind::TrustBundle => decode(body).and_then(trust_bundle).map(Arc::new).map(Resource::TrustBundle),
         Kind::PodPolicy => decode(body).and_then(parse_pod_policy).map(Resource::PodPolicy),
         Kind::Workload => decode(body).and_then(workload).map(Resource::Workload),
         Kind::Service => decode(body).and_then(service).map(Resource::Service),
@@ -52,6 +58,25 @@ fn node_config(message: wire::NodeConfig) -> Result<NodeConfig, Fault> {
         unknown_closed: message.unknown_closed,
         access_log: AccessLog { format, level },
         mesh_config_generation: message.mesh_config_generation,
+    })
+}
+
+/// A bundle that believes nobody is refused: the last good one goes on counting.
+fn trust_bundle(message: wire::TrustBundle) -> Result<Bundle, Fault> {
+    if NodeId::new(&message.trust_domain, "x").is_err() {
+        return Err(Fault::new("trust_domain", &message.trust_domain, "not a SPIFFE trust domain"));
+    }
+    if message.roots.is_empty() {
+        return Err(Fault::new("roots", "empty", "without a root nobody can be believed"));
+    }
+    let revoked = indexed("revoked", message.revoked, |tag| {
+        NodeTag::from_bytes(&tag)
+            .ok_or_else(|| Fault::new("tag", format!("{} bytes", tag.len()), "a node tag has 8 bytes"))
+    })?;
+    let revoked: BTreeSet<NodeTag> = revoked.into_iter().collect();
+    let roots = message.roots.into_iter().map(CertificateDer::from).collect();
+    Bundle::new(&message.trust_domain, roots, revoked, message.issuer_key_id).map_err(|error| {
+        Fault::new(format!("roots[{}]", error.index), error.problem, "not a root certificate in DER")
     })
 }
 

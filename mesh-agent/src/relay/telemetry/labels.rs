@@ -1,6 +1,7 @@
 //! Who a series is about. Labels are of workloads, not of pods, so that their number follows the
 //! number of deployments.
 
+use mesh_ebpf::abi::{Reason, TCP, UDP};
 use mesh_ebpf::policy::Direction;
 use prometheus_client::encoding::EncodeLabelSet;
 
@@ -8,14 +9,15 @@ use super::Context;
 use super::bounded::Overflow;
 use super::record::{Party, Proof, Record};
 use crate::handover::{DenialCount, FlowSample};
+use crate::relay::names::RuleName;
 
 /// The value of a label of whom nothing is known.
 const UNKNOWN: &str = "unknown";
 const OVERFLOW: &str = "overflow";
 
-/// Labels of a connection.
+/// Both ends of a connection, and which of them reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct FlowLabels {
+pub(super) struct EndsLabels {
     reporter: String,
     source_namespace: String,
     source_workload: String,
@@ -23,6 +25,13 @@ pub(super) struct FlowLabels {
     destination_namespace: String,
     destination_workload: String,
     destination_principal: String,
+}
+
+/// Labels of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FlowLabels {
+    #[prometheus(flatten)]
+    ends: EndsLabels,
     destination_service: String,
     proof: String,
 }
@@ -31,42 +40,56 @@ pub(super) struct FlowLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct EndLabels {
     #[prometheus(flatten)]
-    pub flow: FlowLabels,
-    pub how: String,
+    flow: FlowLabels,
+    how: String,
 }
 
 /// Labels of a denial.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct DenialLabels {
-    reporter: String,
-    source_namespace: String,
-    source_workload: String,
-    source_principal: String,
-    destination_namespace: String,
-    destination_workload: String,
-    destination_principal: String,
+    #[prometheus(flatten)]
+    ends: EndsLabels,
     protocol: String,
     policy: String,
     rule: String,
     reason: String,
 }
 
+impl EndsLabels {
+    fn of(reporter: Direction, source: &Party, destination: &Party) -> Self {
+        Self {
+            reporter: match reporter {
+                Direction::Egress => "source".to_owned(),
+                Direction::Ingress => "destination".to_owned(),
+            },
+            source_namespace: or_unknown(&source.namespace),
+            source_workload: or_unknown(&source.workload),
+            source_principal: or_unknown(&source.identity),
+            destination_namespace: or_unknown(&destination.namespace),
+            destination_workload: or_unknown(&destination.workload),
+            destination_principal: or_unknown(&destination.identity),
+        }
+    }
+
+    /// Of a pod and the peer that is known by its group only. A destination is selected by
+    /// address; a source has an identity only where it is proven, which a group does not tell.
+    fn of_numbers(direction: Direction, uid: u64, peer_group: u64, context: Context<'_>) -> Self {
+        let own = Party::by_hash(uid, 0, true, context);
+        let peer = Party::by_hash(0, peer_group, direction == Direction::Egress, context);
+        match direction {
+            Direction::Egress => Self::of(direction, &own, &peer),
+            Direction::Ingress => Self::of(direction, &peer, &own),
+        }
+    }
+}
+
 impl FlowLabels {
     /// The labels of an event.
     pub(super) fn of(record: &Record) -> Self {
-        let service = match record.service.rsplit_once(':') {
-            Some((service, _)) => service.to_owned(),
-            None => UNKNOWN.to_owned(),
-        };
+        let service = record.service.rsplit_once(':').map_or(UNKNOWN, |(service, _)| service);
         Self {
-            reporter: reporter(record.reporter),
-            source_namespace: or_unknown(&record.source.namespace),
-            source_workload: or_unknown(&record.source.workload),
-            source_principal: or_unknown(&record.source.identity),
-            destination_namespace: or_unknown(&record.destination.namespace),
-            destination_workload: or_unknown(&record.destination.workload),
-            destination_principal: or_unknown(&record.destination.identity),
-            destination_service: service,
+            ends: EndsLabels::of(record.reporter, &record.source, &record.destination),
+            destination_service: service.to_owned(),
             proof: record.proof.name().to_owned(),
         }
     }
@@ -78,63 +101,48 @@ impl FlowLabels {
             Direction::Egress => Proof::Kernel,
             Direction::Ingress => Proof::Unproven,
         };
-        let proven = sample.direction == Direction::Egress;
-        let own = Party::by_hash(sample.uid, 0, true, context);
-        let peer = Party::by_hash(0, sample.peer_group, proven, context);
-        let (source, destination) = sides(sample.direction, own, peer);
         Self {
-            reporter: reporter(sample.direction),
-            source_namespace: or_unknown(&source.namespace),
-            source_workload: or_unknown(&source.workload),
-            source_principal: or_unknown(&source.identity),
-            destination_namespace: or_unknown(&destination.namespace),
-            destination_workload: or_unknown(&destination.workload),
-            destination_principal: or_unknown(&destination.identity),
+            ends: EndsLabels::of_numbers(sample.direction, sample.uid, sample.peer_group, context),
             destination_service: UNKNOWN.to_owned(),
             proof: proof.name().to_owned(),
         }
     }
 }
 
+impl EndLabels {
+    /// Of a connection that ended so.
+    pub(super) fn new(flow: &FlowLabels, how: Reason) -> Self {
+        Self { flow: flow.clone(), how: how.name().to_owned() }
+    }
+}
+
 impl DenialLabels {
     /// The labels of a row of exact denials.
     pub(super) fn of(row: &DenialCount, context: Context<'_>) -> Self {
-        let own = Party::by_hash(row.uid, 0, true, context);
-        let proven = row.direction == Direction::Egress;
-        let peer = Party::by_hash(0, row.peer_group, proven, context);
-        let (source, destination) = sides(row.direction, own, peer);
+        let ends = EndsLabels::of_numbers(row.direction, row.uid, row.peer_group, context);
         let rule = context.names.rule(row.set, row.rule, row.direction);
+        Self::new(ends, row.protocol, rule, row.reason)
+    }
+
+    /// The labels of what was refused in the tunnel.
+    pub(super) fn of_record(record: &Record) -> Self {
+        let ends = EndsLabels::of(record.reporter, &record.source, &record.destination);
+        Self::new(ends, record.protocol, record.rule.clone(), record.reason)
+    }
+
+    fn new(ends: EndsLabels, protocol: u8, rule: RuleName, reason: Reason) -> Self {
+        let protocol = match protocol {
+            TCP => "tcp",
+            UDP => "udp",
+            _ => "other",
+        };
         Self {
-            reporter: reporter(row.direction),
-            source_namespace: or_unknown(&source.namespace),
-            source_workload: or_unknown(&source.workload),
-            source_principal: or_unknown(&source.identity),
-            destination_namespace: or_unknown(&destination.namespace),
-            destination_workload: or_unknown(&destination.workload),
-            destination_principal: or_unknown(&destination.identity),
-            protocol: match row.protocol {
-                mesh_ebpf::abi::TCP => "tcp".to_owned(),
-                mesh_ebpf::abi::UDP => "udp".to_owned(),
-                _ => "other".to_owned(),
-            },
+            ends,
+            protocol: protocol.to_owned(),
             policy: rule.policy,
             rule: rule.rule,
-            reason: row.reason.name().to_owned(),
+            reason: reason.name().to_owned(),
         }
-    }
-}
-
-fn sides(direction: Direction, own: Party, peer: Party) -> (Party, Party) {
-    match direction {
-        Direction::Egress => (own, peer),
-        Direction::Ingress => (peer, own),
-    }
-}
-
-fn reporter(direction: Direction) -> String {
-    match direction {
-        Direction::Egress => "source".to_owned(),
-        Direction::Ingress => "destination".to_owned(),
     }
 }
 
@@ -142,7 +150,7 @@ fn or_unknown(text: &str) -> String {
     if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() }
 }
 
-impl Overflow for FlowLabels {
+impl Overflow for EndsLabels {
     fn overflow() -> Self {
         let overflow = || OVERFLOW.to_owned();
         Self {
@@ -153,9 +161,14 @@ impl Overflow for FlowLabels {
             destination_namespace: overflow(),
             destination_workload: overflow(),
             destination_principal: overflow(),
-            destination_service: overflow(),
-            proof: overflow(),
         }
+    }
+}
+
+impl Overflow for FlowLabels {
+    fn overflow() -> Self {
+        let overflow = || OVERFLOW.to_owned();
+        Self { ends: EndsLabels::overflow(), destination_service: overflow(), proof: overflow() }
     }
 }
 
@@ -169,13 +182,7 @@ impl Overflow for DenialLabels {
     fn overflow() -> Self {
         let overflow = || OVERFLOW.to_owned();
         Self {
-            reporter: overflow(),
-            source_namespace: overflow(),
-            source_workload: overflow(),
-            source_principal: overflow(),
-            destination_namespace: overflow(),
-            destination_workload: overflow(),
-            destination_principal: overflow(),
+            ends: EndsLabels::overflow(),
             protocol: overflow(),
             policy: overflow(),
             rule: overflow(),

@@ -7,7 +7,8 @@ use mesh_ebpf::abi::{TCP, UDP};
 use mesh_ebpf::policy::Direction;
 use serde::Serialize;
 
-use super::record::{Party, Record, Verdict};
+use super::reasons::{is_failure, told};
+use super::record::{Party, Record, Transport, Verdict};
 use crate::relay::resource::LogFormat;
 
 /// A line for a record, without its end.
@@ -18,8 +19,9 @@ pub(super) fn format(record: &Record, format: LogFormat) -> String {
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// What a line says; `GET /failures` says it, too.
+#[derive(Debug, Serialize)]
+pub(crate) struct Line<'a> {
     time: String,
     verdict: &'static str,
     reporter: &'static str,
@@ -27,13 +29,24 @@ struct Line<'a> {
     source: Side<'a>,
     destination: Side<'a>,
     proof: &'static str,
+    /// "tunnel" where it went, or was to go, through one.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    transport: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     policy: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     rule: &'a str,
-    /// Why it was denied.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+    /// Why it was denied, failed or was ended by the mesh.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    expected_identity: &'a str,
+    /// What to check, of a failure.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    check: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     dialled: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     service: &'a str,
@@ -41,7 +54,7 @@ struct Line<'a> {
     end: Option<End>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Side<'a> {
     address: String,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -52,20 +65,25 @@ struct Side<'a> {
     identity: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct End {
     /// How it ended.
     ended: &'static str,
     bytes_sent: u64,
     bytes_received: u64,
     duration_seconds: f64,
-    rtt_microseconds: u32,
-    retransmits: u32,
+    /// Of the kernel's connections: the application's own end of a tunnel says nothing of the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt_microseconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits: Option<u32>,
 }
 
 impl<'a> Line<'a> {
-    fn of(record: &'a Record) -> Self {
+    /// The line of a record.
+    pub(crate) fn of(record: &'a Record) -> Self {
         let ended = record.verdict == Verdict::Ended;
+        let of_kernel = record.transport == Transport::Kernel;
         Self {
             time: time(record.unix_nanoseconds),
             verdict: verdict(record.verdict),
@@ -74,18 +92,22 @@ impl<'a> Line<'a> {
             source: Side::of(&record.source),
             destination: Side::of(&record.destination),
             proof: record.proof.name(),
+            transport: transport(record),
             policy: &record.rule.policy,
             rule: &record.rule.rule,
-            reason: (!ended).then(|| record.reason.name()),
-            dialled: socket(record.dialled),
+            reason: reason(record),
+            detail: &record.detail,
+            expected_identity: &record.expected,
+            check: check(record),
+            dialled: record.dialled.map(socket).unwrap_or_default(),
             service: &record.service,
             end: ended.then(|| End {
                 ended: record.reason.name(),
                 bytes_sent: record.bytes_sent,
                 bytes_received: record.bytes_received,
                 duration_seconds: seconds(record.duration_nanoseconds),
-                rtt_microseconds: record.rtt_microseconds,
-                retransmits: record.retransmits,
+                rtt_microseconds: of_kernel.then_some(record.rtt_microseconds),
+                retransmits: of_kernel.then_some(record.retransmits),
             }),
         }
     }
@@ -124,20 +146,25 @@ fn text(record: &Record) -> String {
     };
     pair("source_identity", &record.source.identity);
     pair("destination_identity", &record.destination.identity);
+    pair("transport", transport(record));
     pair("policy", &record.rule.policy);
     pair("rule", &record.rule.rule);
-    pair("dialled", &socket(record.dialled));
+    pair("dialled", &record.dialled.map(socket).unwrap_or_default());
     pair("service", &record.service);
     if record.verdict == Verdict::Ended {
         pair("ended", record.reason.name());
         pair("bytes_sent", &record.bytes_sent.to_string());
         pair("bytes_received", &record.bytes_received.to_string());
         pair("duration_seconds", &seconds(record.duration_nanoseconds).to_string());
-        pair("rtt_microseconds", &record.rtt_microseconds.to_string());
-        pair("retransmits", &record.retransmits.to_string());
-    } else {
-        pair("reason", record.reason.name());
+        if record.transport == Transport::Kernel {
+            pair("rtt_microseconds", &record.rtt_microseconds.to_string());
+            pair("retransmits", &record.retransmits.to_string());
+        }
     }
+    pair("reason", reason(record));
+    pair("expected_identity", &record.expected);
+    pair("detail", &record.detail);
+    pair("check", check(record));
     line
 }
 
@@ -146,9 +173,26 @@ fn side(party: &Party) -> String {
     if party.pod.is_empty() { address } else { format!("{}/{}({address})", party.namespace, party.pod) }
 }
 
+/// Why; empty for an ordinary end, which `ended` tells.
+fn reason(record: &Record) -> &'static str {
+    if record.verdict == Verdict::Ended && !record.is_trouble() { "" } else { record.reason.name() }
+}
+
+fn check(record: &Record) -> &'static str {
+    if is_failure(record.reason) { told(record.reason).check } else { "" }
+}
+
+const fn transport(record: &Record) -> &'static str {
+    match record.transport {
+        Transport::Kernel => "",
+        Transport::Tunnel => "tunnel",
+    }
+}
+
 const fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Denied => "denied",
+        Verdict::Failed => "failed",
         Verdict::Audited => "audited",
         Verdict::Opened | Verdict::Ended => "allowed",
     }
@@ -179,7 +223,7 @@ fn seconds(nanoseconds: u64) -> f64 {
 }
 
 /// RFC 3339, UTC, microseconds.
-fn time(unix_nanoseconds: u64) -> String {
+pub(crate) fn time(unix_nanoseconds: u64) -> String {
     jiff::Timestamp::from_microsecond(i64::try_from(unix_nanoseconds / 1000).unwrap_or(0))
         .map(|at| format!("{at:.6}"))
         .unwrap_or_default()

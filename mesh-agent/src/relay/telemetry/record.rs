@@ -7,6 +7,7 @@ use std::rc::Rc;
 use mesh_ebpf::abi::{EventKind, Origin, Reason};
 use mesh_ebpf::policy::Direction;
 
+use super::reasons::is_failure;
 use super::{Context, kind_of};
 use crate::handover::FlowEvent;
 use crate::relay::names::{PodName, RuleName};
@@ -24,6 +25,8 @@ pub(crate) struct Record {
     pub reason: Reason,
     /// What is known of the connecting side.
     pub proof: Proof,
+    /// What carries it.
+    pub transport: Transport,
     /// Policy and rule that decided.
     pub rule: RuleName,
     /// IP protocol.
@@ -32,8 +35,8 @@ pub(crate) struct Record {
     pub source: Party,
     /// The accepting side.
     pub destination: Party,
-    /// What the application dialled.
-    pub dialled: (IpAddr, u16),
+    /// What the application dialled, where this side knows it.
+    pub dialled: Option<(IpAddr, u16)>,
     /// The Service port at the dialled address, `<namespace>/<name>:<port>`; empty for none.
     pub service: String,
     /// Since it was opened, nanoseconds.
@@ -46,13 +49,19 @@ pub(crate) struct Record {
     pub rtt_microseconds: u32,
     /// Segments retransmitted.
     pub retransmits: u32,
+    /// The identity that the other end had to prove and has not; empty for none.
+    pub expected: String,
+    /// What failed, with names and causes; empty for nothing more than the reason.
+    pub detail: String,
 }
 
 /// What an event tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It was refused.
+    /// A policy or the mesh refused it.
     Denied,
+    /// It was let go and could not be made.
+    Failed,
     /// It went on, and an Audit policy would have refused it.
     Audited,
     /// It was established.
@@ -68,6 +77,8 @@ pub(crate) enum Proof {
     Kernel,
     /// A socket of the node itself.
     Node,
+    /// Both ends have proven their names to each other, by mutual TLS.
+    Mtls,
     /// Nothing.
     Unproven,
 }
@@ -78,6 +89,7 @@ impl Proof {
         match self {
             Self::Kernel => "kernel",
             Self::Node => "node",
+            Self::Mtls => "mtls",
             Self::Unproven => "unproven",
         }
     }
@@ -86,9 +98,18 @@ impl Proof {
         match Origin::from_number(number) {
             Origin::Pod => Self::Kernel,
             Origin::Host => Self::Node,
-            Origin::Unproven | Origin::Answer => Self::Unproven,
+            Origin::Unproven | Origin::Answer | Origin::Agent => Self::Unproven,
         }
     }
+}
+
+/// What carries a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// The kernel alone, from socket to socket.
+    Kernel,
+    /// The tunnel between two agents.
+    Tunnel,
 }
 
 /// One side of a connection.
@@ -127,7 +148,7 @@ impl Party {
     }
 
     /// Fills in the pod's name from its address, where exactly one pod has it.
-    fn find_pod(&mut self, address: IpAddr, context: Context<'_>) {
+    pub(super) fn find_pod(&mut self, address: IpAddr, context: Context<'_>) {
         if !self.pod.is_empty() {
             return;
         }
@@ -175,17 +196,29 @@ impl Record {
             },
             reason: event.reason,
             proof,
+            transport: Transport::Kernel,
             rule: context.names.rule(event.set, event.rule, event.direction),
             protocol: event.protocol,
             source,
             destination,
-            dialled: event.dialled,
+            dialled: Some(event.dialled),
             service: service.map(|service| service.name.clone()).unwrap_or_default(),
             duration_nanoseconds: event.duration,
             bytes_sent: event.bytes_sent,
             bytes_received: event.bytes_received,
             rtt_microseconds: event.rtt_microseconds,
             retransmits: event.retransmits,
+            expected: String::new(),
+            detail: String::new(),
+        }
+    }
+
+    /// Whether somebody may ask why: a refusal, a failure, or an end by the mesh's own doing.
+    pub(crate) fn is_trouble(&self) -> bool {
+        match self.verdict {
+            Verdict::Denied | Verdict::Failed => true,
+            Verdict::Audited | Verdict::Opened => false,
+            Verdict::Ended => self.reason == Reason::PolicyChanged || is_failure(self.reason),
         }
     }
 
@@ -193,40 +226,5 @@ impl Record {
     pub(crate) fn never_established(&self) -> bool {
         let reasons = [Reason::Refused, Reason::TimedOut, Reason::Unreachable, Reason::Cancelled];
         reasons.contains(&self.reason) && self.bytes_sent == 0 && self.bytes_received == 0
-    }
-}
-
-/// A sentence for a reason, for people.
-pub(crate) const fn reason_text(reason: Reason) -> &'static str {
-    match reason {
-        Reason::None => "",
-        Reason::PolicyDenied => "a rule denies it",
-        Reason::NoRuleAllows => "a policy selects the pod and no rule of it allows this",
-        Reason::DefaultDenied => "MeshConfig denies what no policy decides",
-        Reason::MtlsRequired => "MeshConfig requires mTLS and the source is not proven",
-        Reason::EgressMtlsRequired => "the egress rule requires mTLS and the destination is not enrolled",
-        Reason::TunnelNotBuilt => {
-            "it needs the tunnel, which is not built yet; egress `mtls: Off` lets it go in plaintext"
-        }
-        Reason::PolicyMissing => "the pod's compiled policy is not in the kernel yet",
-        Reason::NoEndpoint => "the Service has no endpoint",
-        Reason::PodPending => "the pod is enrolled and not wired yet",
-        Reason::PodUnknown => "discovery does not know the pod and `enrolment.unknown` is Closed",
-        Reason::FlowQuota => "the pod holds as many connections as it may",
-        Reason::SourceSpoofed => "the packet's source address is not the pod's",
-        Reason::NeighbourSpoofed => "the ARP or neighbour-discovery sender is not the pod's",
-        Reason::NotPublished => "no socket that the mesh saw sent this (raw socket, NAT, nested namespace)",
-        Reason::ProtocolDenied => "a protocol other than TCP and UDP under default deny",
-        Reason::Malformed => "the packet cannot be judged",
-        Reason::AddressUnknown => "nobody in the mesh is known by this address",
-        Reason::VipHidden => "another load balancer translated the Service address before the mesh saw it",
-        Reason::Finished => "both sides finished",
-        Reason::Reset => "reset by either side",
-        Reason::Refused => "refused by the destination: nothing listens there",
-        Reason::TimedOut => "no answer",
-        Reason::Unreachable => "unreachable",
-        Reason::Cancelled => "the application gave up connecting",
-        Reason::PolicyChanged => "closed by the mesh after a policy change denied it",
-        Reason::EndpointGone => "closed by the mesh because its endpoint is gone",
     }
 }

@@ -1,5 +1,7 @@
 //! From what wire reports to series and lines.
 
+mod tunnelled;
+
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A delta ADS server that sends what the test says and remembers what relay answers.
+//! A controller that sends what the test says, signs what relay asks for, and remembers both.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -6,33 +6,108 @@ use std::sync::{Arc, Mutex};
 
 use futures::Stream;
 use futures::stream::poll_fn;
+use mesh_api::certificates::{CertificateReply, IssueRequest, JoinRequest, NodeIdentity, NodeIdentityServer, RenewRequest};
 use mesh_api::discovery as ads;
+use mesh_api::resources as api;
 use prost::{Message, Name};
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc};
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status, Streaming};
 
-#[derive(Clone, Default)]
+use super::tls::TlsIncoming;
+use crate::relay::tls::testing::{Authority, Wanted};
+
+#[derive(Clone)]
 pub(super) struct Controller {
+    authority: Arc<Authority>,
     state: Arc<Mutex<State>>,
     streamed: Arc<Notify>,
+    server: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
+
+type Responses = mpsc::UnboundedSender<Result<ads::DeltaDiscoveryResponse, Status>>;
 
 #[derive(Default)]
 struct State {
+    /// Tokens that were not used yet.
+    tokens: Vec<String>,
+    /// Names signed, in order.
+    signed: Vec<String>,
+    /// Why nothing is signed for workloads.
+    refusing: Option<String>,
     requests: Vec<ads::DeltaDiscoveryRequest>,
-    responses: Option<mpsc::UnboundedSender<Result<ads::DeltaDiscoveryResponse, Status>>>,
+    responses: Option<Responses>,
+    /// Streams before the present one, which stay open.
+    before: Vec<Responses>,
     nonce: u64,
 }
 
 impl Controller {
     pub(super) fn start(socket: &Path) -> Self {
-        let controller = Self::default();
-        let listener = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
-        let service = ads::AggregatedDiscoveryServiceServer::new(controller.clone());
-        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(listener));
+        let controller = Self {
+            authority: Arc::new(Authority::new("cluster.local")),
+            state: Arc::default(),
+            streamed: Arc::default(),
+            server: Arc::default(),
+        };
+        controller.serve(socket);
         controller
+    }
+
+    /// Listens; again, after [`Controller::stop`].
+    pub(super) fn serve(&self, socket: &Path) {
+        let _ = std::fs::remove_file(socket);
+        let incoming = TlsIncoming::new(UnixListener::bind(socket).unwrap(), &self.authority);
+        let server = tonic::transport::Server::builder()
+            .add_service(ads::AggregatedDiscoveryServiceServer::new(self.clone()))
+            .add_service(NodeIdentityServer::new(self.clone()))
+            .serve_with_incoming(incoming);
+        let server = tokio::spawn(async move { server.await.unwrap() });
+        *self.server.lock().unwrap() = Some(server);
+    }
+
+    /// Goes away, with every connection.
+    pub(super) fn stop(&self) {
+        if let Some(server) = self.server.lock().unwrap().take() {
+            server.abort();
+        }
+        self.break_stream();
+    }
+
+    pub(super) fn write_join_file(&self, path: &Path, node: &str) {
+        let token = format!("token-{}", self.state.lock().unwrap().signed.len());
+        self.state.lock().unwrap().tokens.push(token.clone());
+        let file = serde_json::json!({
+            "version": 1, "node": node, "token": token,
+            "trustDomain": self.authority.trust_domain, "roots": self.authority.roots_pem(),
+        });
+        std::fs::write(path, file.to_string()).unwrap();
+    }
+
+    pub(super) fn trust_bundle(&self) -> api::TrustBundle {
+        api::TrustBundle {
+            trust_domain: self.authority.trust_domain.clone(),
+            roots: vec![self.authority.root().to_vec()],
+            issuer_key_id: self.authority.issuer_key_id.clone(),
+            revoked: Vec::new(),
+        }
+    }
+
+    /// Names signed so far.
+    pub(super) fn signed(&self) -> Vec<String> {
+        self.state.lock().unwrap().signed.clone()
+    }
+
+    /// Signs nothing for workloads from now on, or does again.
+    pub(super) fn refuse_to_sign(&self, why: Option<&str>) {
+        self.state.lock().unwrap().refusing = why.map(str::to_owned);
+    }
+
+    fn sign(&self, name: String, csr: &[u8]) -> Response<CertificateReply> {
+        let reply = self.authority.sign(csr, &Wanted::new(&name));
+        self.state.lock().unwrap().signed.push(name);
+        Response::new(reply)
     }
 
     /// Sends a response on the present stream.
@@ -67,7 +142,9 @@ impl Controller {
     }
 
     pub(super) fn break_stream(&self) {
-        if let Some(responses) = self.state.lock().unwrap().responses.take() {
+        let mut state = self.state.lock().unwrap();
+        let before = std::mem::take(&mut state.before);
+        for responses in state.responses.take().into_iter().chain(before) {
             let _ = responses.send(Err(Status::unavailable("restarting")));
         }
     }
@@ -120,8 +197,39 @@ impl ads::AggregatedDiscoveryService for Controller {
             }
         });
         let (responses, mut queue) = mpsc::unbounded_channel();
-        self.state.lock().unwrap().responses = Some(responses);
+        {
+            let mut state = self.state.lock().unwrap();
+            let before = state.responses.replace(responses);
+            state.before.extend(before);
+        }
         self.streamed.notify_one();
         Ok(Response::new(Box::pin(poll_fn(move |context| queue.poll_recv(context)))))
+    }
+}
+
+#[tonic::async_trait]
+impl NodeIdentity for Controller {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<CertificateReply>, Status> {
+        let request = request.into_inner();
+        {
+            let mut state = self.state.lock().unwrap();
+            let known = state.tokens.iter().position(|token| *token == request.token);
+            let known = known.ok_or_else(|| Status::permission_denied("the token was used already"))?;
+            state.tokens.remove(known);
+        }
+        Ok(self.sign(format!("spiffe://cluster.local/mesh/node/{}", request.node), &request.csr))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<CertificateReply>, Status> {
+        Ok(self.sign("spiffe://cluster.local/mesh/node/n1".to_owned(), &request.into_inner().csr))
+    }
+
+    async fn issue(&self, request: Request<IssueRequest>) -> Result<Response<CertificateReply>, Status> {
+        if let Some(why) = &self.state.lock().unwrap().refusing {
+            return Err(Status::permission_denied(why.as_str()));
+        }
+        let request = request.into_inner();
+        let account = request.pod_uid.trim_start_matches("uid-").to_owned();
+        Ok(self.sign(format!("spiffe://cluster.local/ns/bank/sa/{account}"), &request.csr))
     }
 }

@@ -1,0 +1,96 @@
+//! What is read of a certificate.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mesh_api::NodeTag;
+use rustls::pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::FromDer;
+
+use super::{PeerName, TlsFault};
+
+/// The parts of a certificate that decide whose it is and when it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leaf {
+    /// The one URI among its subject alternative names.
+    pub uri: String,
+    /// It counts from here.
+    pub not_before: SystemTime,
+    /// It counts up to here.
+    pub not_after: SystemTime,
+    /// Serial number, as it is in the certificate.
+    pub serial: Vec<u8>,
+    /// Its issuer and its subject are the same.
+    pub self_issued: bool,
+}
+
+impl Leaf {
+    /// Reads a certificate.
+    ///
+    /// # Errors
+    /// When it is none, or has not exactly one URI name.
+    pub(crate) fn parse(der: &CertificateDer<'_>) -> Result<Self, TlsFault> {
+        let (rest, certificate) =
+            X509Certificate::from_der(der).map_err(|error| TlsFault::Malformed(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(TlsFault::Malformed(format!("{} bytes after its end", rest.len())));
+        }
+        let validity = certificate.validity();
+        Ok(Self {
+            uri: the_uri(&certificate)?,
+            not_before: time(validity.not_before.timestamp()),
+            not_after: time(validity.not_after.timestamp()),
+            serial: certificate.raw_serial().to_vec(),
+            self_issued: certificate.issuer().as_raw() == certificate.subject().as_raw(),
+        })
+    }
+
+    /// The joining of a node that it was issued to.
+    pub(crate) fn tag(&self) -> Option<NodeTag> {
+        NodeTag::of_serial(&self.serial)
+    }
+
+    /// Whose it is, as a workload's.
+    ///
+    /// # Errors
+    /// When its name is not a workload's.
+    pub(super) fn peer_name(&self) -> Result<PeerName, TlsFault> {
+        let id = self.uri.parse().map_err(|_| TlsFault::NotAWorkload { got: self.uri.clone() })?;
+        Ok(PeerName { id, tag: self.tag(), not_after: self.not_after, serial: self.serial.clone() })
+    }
+}
+
+/// An X.509-SVID has exactly one URI name (section 2).
+fn the_uri(certificate: &X509Certificate<'_>) -> Result<String, TlsFault> {
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|error| TlsFault::Malformed(error.to_string()))?
+        .map(|extension| extension.value.general_names.as_slice())
+        .unwrap_or_default();
+    let uris: Vec<&str> = names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        })
+        .collect();
+    match uris.as_slice() {
+        [uri] => Ok((*uri).to_owned()),
+        _ => Err(TlsFault::Names(uris.iter().map(|uri| (*uri).to_owned()).collect())),
+    }
+}
+
+/// The subject key identifier of a certificate, if it has one.
+pub(crate) fn subject_key_id(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    })
+}
+
+/// Seconds since 1970 as a time; before it counts as 1970.
+fn time(seconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}

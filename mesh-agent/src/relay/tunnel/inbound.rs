@@ -1,0 +1,305 @@
+//! The destination's side: tunnels that reach a pod's tunnel listener, and the requests in them.
+//!
+//! A tunnel is taken when its handshake ends in time with a proven name and HTTP/2. A request is
+//! answered 400 unless it is a CONNECT to one of this very pod's addresses (SEMANTICS 7.8), 401
+//! when the pod's policy denies the proven peer at the tunnel's address, 503 when the application
+//! cannot be reached, and else 200: then it is connected to as the true client it is told to be.
+//! What a peer may hold is bounded: handshakes ([`limits`](super::limits)), streams and their
+//! windows ([`session`](super::session)), the time to a first request and between streams, and
+//! streams it gives up at once ([`Patience`]).
+
+mod stream;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mesh_ebpf::abi::Reason;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::Worker;
+use super::copy::abort_on_close;
+use super::failure::Failure;
+use super::limits::Handshake;
+use super::open::What;
+use super::outbound::Pod;
+use super::pool::HANDSHAKE_WITHIN;
+use super::report::{Connection, Gauge, PeerIdentity, Side};
+use super::session::{
+    CONNECTION_WINDOW, EXPIRING, FRAME, HEADERS, SEND_BUFFER, STREAM_WINDOW, STREAMS, Session, alive,
+};
+use super::sockets::Sockets;
+use crate::relay::identity::Certificate;
+use crate::relay::tls::{self, fault_of};
+
+/// How long a tunnel may have no stream, from the start or since the last.
+const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(10);
+/// The same after it had one.
+const IDLE: Duration = Duration::from_secs(300);
+/// How long a tunnel that says farewell may take.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
+/// How long to wait when no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Takes the tunnels of a pod, for as long as it is not dropped.
+pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener: TcpListener) {
+    let shown = Rc::new(Shown::default());
+    loop {
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                tracing::warn!(pod = %pod.uid, %error, "accepting a tunnel");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let mut connection = worker.reporter.begin(Side::Destination, &pod.uid, None);
+        let (peer, handshake) = match admit(&worker, &pod, &socket, &mut connection) {
+            Ok(admitted) => admitted,
+            Err(failure) => {
+                worker.reporter.counts().shed.fetch_add(1, Ordering::Relaxed);
+                connection.end(failure.reason, &*failure.detail);
+                continue;
+            }
+        };
+        let (worker, pod, shown) = (Rc::clone(&worker), pod.clone(), Rc::clone(&shown));
+        tokio::task::spawn_local(async move {
+            match greet(&worker, &pod, &shown, socket, peer, handshake, &mut connection).await {
+                Ok((stream, session)) => {
+                    connection.forget();
+                    serve(worker, pod, stream, session, peer).await;
+                }
+                Err(failure) => connection.end(failure.reason, &*failure.detail),
+            }
+        });
+    }
+}
+
+fn admit<S: Sockets>(
+    worker: &Worker<S>,
+    pod: &Pod,
+    socket: &TcpStream,
+    connection: &mut Connection,
+) -> Result<(SocketAddr, Handshake), Failure> {
+    let exhausted = |detail: String| Failure::new(Reason::RelayExhausted, detail);
+    let peer = worker
+        .sockets
+        .peer(socket)
+        .and_then(|peer| socket.set_nodelay(true).map(|()| peer))
+        .map_err(|error| Failure::new(Reason::Cancelled, format!("the tunnel's socket: {error}")))?;
+    connection.report.source = Some(peer);
+    let shed = |detail| {
+        // No TIME_WAIT for what is not even looked at.
+        let _ = abort_on_close(socket);
+        exhausted(detail)
+    };
+    if !worker.files.have_room(socket) {
+        return Err(shed(
+            "relay has no open files to spare; raise LimitNOFILE of mesh-agent relay".to_owned(),
+        ));
+    }
+    let handshake =
+        worker.handshakes.begin(&pod.uid, Some(peer.ip())).map_err(|error| shed(error.to_string()))?;
+    Ok((peer, handshake))
+}
+
+/// What a pod shows, made anew when its certificate changes.
+#[derive(Debug, Default)]
+struct Shown(RefCell<Option<(Arc<Certificate>, Arc<ServerConfig>)>>);
+
+impl Shown {
+    fn config<S>(&self, worker: &Worker<S>, certificate: Arc<Certificate>) -> Arc<ServerConfig> {
+        let mut shown = self.0.borrow_mut();
+        if let Some((_, config)) = shown.as_ref().filter(|(known, _)| Arc::ptr_eq(known, &certificate)) {
+            return Arc::clone(config);
+        }
+        let config = tls::server_config(&certificate, &worker.trust);
+        *shown = Some((certificate, Arc::clone(&config)));
+        config
+    }
+}
+
+/// The handshake: TLS 1.3 with a proven name, all of it in time.
+async fn greet<S: Sockets>(
+    worker: &Worker<S>,
+    pod: &Pod,
+    shown: &Shown,
+    socket: TcpStream,
+    peer: SocketAddr,
+    handshake: Handshake,
+    connection: &mut Connection,
+) -> Result<(TlsStream<TcpStream>, Session), Failure> {
+    let _under_way = Gauge::hold(worker.reporter.counts(), |counts| &counts.handshakes_under_way);
+    let resident = worker.world.resident(&pod.uid).ok_or_else(|| {
+        Failure::new(Reason::EndpointGone, "discovery does not know the pod as enrolled")
+    })?;
+    connection.report.own = Some(Arc::clone(&resident.id));
+    let certificate = worker.certificate(&resident.id).await?;
+    let config = shown.config(worker, certificate);
+    let stream = match timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(config).accept(socket)).await {
+        Ok(done) => done.map_err(|error| Failure::of_tls(&fault_of(&error), peer))?,
+        Err(_) => {
+            let within = HANDSHAKE_WITHIN.as_secs();
+            let detail = format!("tunnel with {peer}: its TLS handshake did not end within {within} seconds");
+            return Err(Failure::new(Reason::TlsFailed, detail));
+        }
+    };
+    let session =
+        Session::of(stream.get_ref().1, true).map_err(|fault| Failure::of_tls(&fault, peer))?;
+    connection.report.peer = PeerIdentity::Proven(Arc::clone(&session.id));
+    drop(handshake);
+    worker.reporter.counts().handshakes.fetch_add(1, Ordering::Relaxed);
+    Ok((stream, session))
+}
+
+/// The requests of one tunnel.
+async fn serve<S: Sockets>(
+    worker: Rc<Worker<S>>,
+    pod: Pod,
+    stream: TlsStream<TcpStream>,
+    session: Session,
+    peer: SocketAddr,
+) {
+    let session = Rc::new(session);
+    let place = worker.open.enter(&pod.uid, What::Session(Rc::clone(&session)));
+    let _up = Gauge::hold(worker.reporter.counts(), |counts| &counts.tunnels_in);
+    let preface = h2::server::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_header_list_size(HEADERS)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_streams(STREAMS)
+        .handshake::<_, Bytes>(stream);
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE_WITHIN, preface).await else {
+        tracing::debug!(%peer, "a tunnel's peer spoke no HTTP/2 in time");
+        return;
+    };
+    let patience = Rc::new(Patience::default());
+    let tunnel = Rc::new(stream::Tunnel {
+        worker: Rc::clone(&worker),
+        pod,
+        peer,
+        session: Rc::clone(&session),
+        closer: Rc::clone(place.closer()),
+        patience: Rc::clone(&patience),
+    });
+    let answers = connection.ping_pong().map(alive);
+    let silent = async {
+        match answers {
+            Some(alive) => alive.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(silent);
+    let over = session.expires(Duration::ZERO);
+    tokio::pin!(over);
+    let farewell = async {
+        tokio::select! {
+            () = session.expires(EXPIRING) => {}
+            _ = worker.draining.closed() => {}
+        }
+    };
+    tokio::pin!(farewell);
+    let mut leaving = false;
+    let mut idle = FIRST_REQUEST_WITHIN;
+    loop {
+        // Streams hold the tunnel by reference: with none, nobody else does.
+        let unused = Rc::strong_count(&tunnel) == 1;
+        tokio::select! {
+            request = connection.accept() => match request {
+                Some(Ok((request, respond))) => {
+                    idle = IDLE;
+                    tokio::task::spawn_local(stream::serve(Rc::clone(&tunnel), request, respond));
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%peer, id = %session.id, %error, "a tunnel broke");
+                    return;
+                }
+                None => return,
+            },
+            () = patience.lost() => {
+                tracing::warn!(%peer, id = %session.id, "a tunnel's peer gives up streams faster than is reasonable; closing it");
+                connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                let _ = timeout(FAREWELL_WITHIN, std::future::poll_fn(|context| connection.poll_closed(context))).await;
+                return;
+            }
+            () = &mut silent => return place.closer().close(Reason::PeerFailed),
+            () = &mut over => return place.closer().close(Reason::CertificateExpired),
+            _ = place.closer().closed() => return,
+            () = &mut farewell, if !leaving => {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+            () = tokio::time::sleep(idle), if unused && !leaving => {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// How many streams a peer may give up before they were answered: a bucket of [`Patience::MOST`]
+/// that fills again by [`Patience::PER_SECOND`]. h2 bounds those that are reset before relay has
+/// seen them; these cost a connect to the application each (CVE-2023-44487).
+#[derive(Debug)]
+struct Patience {
+    left: std::cell::Cell<(f64, Instant)>,
+    gone: tokio::sync::Notify,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            left: std::cell::Cell::new((Self::MOST, Instant::now())),
+            gone: tokio::sync::Notify::new(),
+        }
+    }
+}
+
+impl Patience {
+    const MOST: f64 = 256.0;
+    const PER_SECOND: f64 = 64.0;
+
+    /// A stream was given up.
+    fn try_with(&self, now: Instant) {
+        let (left, then) = self.left.get();
+        let regained = now.saturating_duration_since(then).as_secs_f64() * Self::PER_SECOND;
+        let left = (left + regained).min(Self::MOST) - 1.0;
+        self.left.set((left, now));
+        if left < 0.0 {
+            self.gone.notify_one();
+        }
+    }
+
+    async fn lost(&self) {
+        self.gone.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Patience;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn patience_runs_out_and_comes_back() {
+        let patience = Patience::default();
+        let start = Instant::now();
+        let gives_up = |times: u32, at: Duration| {
+            (0..times).for_each(|_| patience.try_with(start + at));
+            patience.left.get().0 < 0.0
+        };
+        assert!(!gives_up(256, Duration::ZERO));
+        assert!(!gives_up(60, Duration::from_secs(1)));
+        assert!(gives_up(60, Duration::from_millis(1001)));
+    }
+}

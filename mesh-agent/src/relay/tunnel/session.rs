@@ -1,0 +1,94 @@
+//! One TLS connection of the tunnel, whichever side made it: who is at the other end, how long that
+//! is believed, and whether the other end still answers.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use h2::{Ping, PingPong};
+use mesh_api::SpiffeId;
+use mesh_ebpf::abi::Reason;
+use rustls::CommonState;
+use rustls::pki_types::CertificateDer;
+use tokio::time::{Instant, interval_at, timeout};
+
+use crate::relay::tls::{self, Bundle, PeerName, TlsFault};
+
+/// How often the other end is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long it may take to answer.
+const PONG_WITHIN: Duration = Duration::from_secs(20);
+
+/// Streams on one connection.
+pub(crate) const STREAMS: u32 = 64;
+/// Bytes a peer may send on a stream before the application took some.
+pub(crate) const STREAM_WINDOW: u32 = 256 << 10;
+/// The same of a connection: as much as all its streams, so that none of them waits for another.
+pub(crate) const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS;
+/// Bytes that wait in relay to be sent on a stream.
+pub(crate) const SEND_BUFFER: usize = 64 << 10;
+/// The longest frame taken.
+pub(crate) const FRAME: u32 = 64 << 10;
+/// Octets of a request's or an answer's headers (RFC 9113, 6.5.2).
+pub(crate) const HEADERS: u32 = 16 << 10;
+
+/// The other end of a TLS connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Its proven name.
+    pub id: Arc<SpiffeId>,
+    /// When its certificate ends.
+    pub not_after: SystemTime,
+    chain: Vec<CertificateDer<'static>>,
+    client: bool,
+}
+
+impl Session {
+    /// Reads who the other end of a finished handshake is; `client` when it connected.
+    ///
+    /// # Errors
+    /// When it has not agreed on HTTP/2 or has no name.
+    pub(crate) fn of(state: &CommonState, client: bool) -> Result<Self, TlsFault> {
+        let PeerName { id, not_after, .. } = tls::peer_of(state)?;
+        let chain = state.peer_certificates().unwrap_or_default();
+        Ok(Self {
+            id: Arc::new(id),
+            not_after,
+            chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+            client,
+        })
+    }
+
+    /// Why the other end would not be believed now, under a bundle that may have changed.
+    pub(crate) fn doubted(&self, bundle: &Bundle, now: SystemTime) -> Option<Reason> {
+        tls::still_believed(bundle, &self.chain, self.client, now).err().map(|fault| fault.reason())
+    }
+
+    /// Whether its certificate counts for no more than [`EXPIRING`].
+    pub(crate) fn is_expiring(&self) -> bool {
+        self.not_after <= SystemTime::now() + EXPIRING
+    }
+
+    /// Waits until its certificate is over in `before`. By the clock on the wall, which may be set
+    /// meanwhile.
+    pub(crate) async fn expires(&self, before: Duration) {
+        while let Ok(left) = self.not_after.duration_since(SystemTime::now() + before) {
+            tokio::time::sleep(left.clamp(MOMENT, PING_EVERY)).await;
+        }
+    }
+}
+
+/// So long before its certificate is over a tunnel takes no new stream.
+pub(crate) const EXPIRING: Duration = Duration::from_secs(30);
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Asks the other end whether it is there; ends when it does not answer (RFC 9113, 6.7).
+pub(crate) async fn alive(mut pings: PingPong) {
+    let mut ticks = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    loop {
+        ticks.tick().await;
+        match timeout(PONG_WITHIN, pings.ping(Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}

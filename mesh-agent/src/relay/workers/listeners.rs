@@ -1,0 +1,90 @@
+//! Keeps the workers serving exactly the pods that wire has wired.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Workers;
+use crate::handover::PodState;
+use crate::handover::sockets::{Given, Need};
+use crate::relay::node::Node;
+use crate::relay::tunnel::channel::{AskError, Channel};
+use crate::relay::tunnel::outbound::Pod;
+
+/// How long until a pod whose listeners did not come is asked for again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Which listeners a pod is served at: of which namespace, from which wire.
+type Served = (u64, u64);
+
+/// Follows wire's reports for as long as relay runs.
+pub(crate) async fn keep(node: Rc<Node>, workers: Rc<Workers>, channel: Channel) {
+    let mut served: BTreeMap<String, Served> = BTreeMap::new();
+    loop {
+        let gone = std::mem::take(&mut *node.link.pods_gone.borrow_mut());
+        // A pod that ended while wire was away is never reported gone: discovery says so.
+        let ended = |uid: &String| {
+            !node.pods.borrow().contains_key(uid) && node.desired.borrow().local_workload(uid).is_none()
+        };
+        let leaving: Vec<String> =
+            served.keys().filter(|uid| gone.contains(*uid) || ended(uid)).cloned().collect();
+        for uid in leaving {
+            served.remove(&uid);
+            workers.forget(&uid.into()).await;
+        }
+        let complete = take_up(&node, &workers, &channel, &mut served).await;
+        tokio::select! {
+            () = node.link.pods_changed.notified() => {}
+            () = tokio::time::sleep(AGAIN), if !complete => {}
+        }
+    }
+}
+
+/// Serves every wired pod that is not served yet; false when some could not be.
+async fn take_up(
+    node: &Node,
+    workers: &Workers,
+    channel: &Channel,
+    served: &mut BTreeMap<String, Served>,
+) -> bool {
+    let generation = node.link.generation.get();
+    let wired: Vec<(String, u64)> = node
+        .pods
+        .borrow()
+        .values()
+        .filter(|report| report.state == PodState::Wired && report.netns != 0)
+        .map(|report| (report.uid.clone(), report.netns))
+        .collect();
+    let mut complete = true;
+    for (uid, netns) in wired {
+        if served.get(&uid) == Some(&(netns, generation)) {
+            continue;
+        }
+        let pod = Pod { uid: Arc::from(uid.as_str()), netns };
+        let outcome = match listeners(channel, &uid, netns).await {
+            Ok(listeners) => workers.serve(&pod, listeners).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match outcome {
+            Ok(()) => {
+                served.insert(uid, (netns, generation));
+            }
+            Err(trouble) => {
+                complete = false;
+                tracing::warn!(pod = uid, trouble, "the pod's tunnel is not served yet; trying again");
+            }
+        }
+    }
+    complete
+}
+
+async fn listeners(channel: &Channel, uid: &str, netns: u64) -> Result<[OwnedFd; 2], AskError> {
+    let (given, descriptors) = channel.ask(Need::Listeners { uid: uid.to_owned() }).await?;
+    let count = descriptors.len();
+    match (given, <[OwnedFd; 2]>::try_from(descriptors)) {
+        (Given::Listeners { netns: of, .. }, Ok(listeners)) if of == netns => Ok(listeners),
+        (given, _) => Err(AskError::Odd { given: format!("{given:?}"), descriptors: count }),
+    }
+}

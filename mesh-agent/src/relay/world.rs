@@ -1,0 +1,253 @@
+//! What the workers know of the mesh: who is at an address, and the policies of local pods.
+//!
+//! The control thread writes it as discovery changes; workers read it once per connection under a
+//! lock held for a look-up, never across I/O. Everything handed out is shared by reference count,
+//! so a reader keeps a consistent view of what it took.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+use mesh_api::{GroupId, SpiffeId};
+use mesh_ebpf::policy::SetId;
+use tokio::sync::watch;
+
+use super::access::Set;
+use super::resource::Workload;
+use crate::handover::PolicySet;
+
+/// A pod of this node that is enrolled.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    /// Its UID.
+    pub uid: Arc<str>,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The name metrics know it by.
+    pub workload: String,
+    /// Its identity.
+    pub id: Arc<SpiffeId>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its compiled ingress policy.
+    pub ingress: Arc<Set>,
+}
+
+/// A pod anywhere, by one of its addresses.
+#[derive(Debug, Clone)]
+struct Known {
+    /// Resource name.
+    resource: Arc<str>,
+    id: Arc<SpiffeId>,
+    group: u64,
+    enrolled: bool,
+}
+
+/// What is known of every pod.
+#[derive(Debug)]
+pub(crate) struct World {
+    state: RwLock<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    trust_domain: String,
+    /// By resource name; what is needed to name it anew and to forget it.
+    workloads: HashMap<Arc<str>, Named>,
+    at: HashMap<IpAddr, Vec<Known>>,
+    residents: HashMap<Arc<str>, Arc<Resident>>,
+    sets: HashMap<SetId, Weak<Set>>,
+}
+
+#[derive(Debug)]
+struct Named {
+    namespace: String,
+    service_account: String,
+    addresses: Vec<IpAddr>,
+}
+
+impl World {
+    /// Nothing known: nobody may come in, nobody can be reached.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { state: RwLock::default(), changed: watch::Sender::new(0) })
+    }
+
+    /// Told of every change that may change a verdict.
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Sets the trust domain of every identity.
+    pub(crate) fn set_trust_domain(&self, trust_domain: &str) {
+        let mut state = self.write();
+        if state.trust_domain == trust_domain {
+            return;
+        }
+        trust_domain.clone_into(&mut state.trust_domain);
+        let State { workloads, at, .. } = &mut *state;
+        for known in at.values_mut().flatten() {
+            let Some(named) = workloads.get(&known.resource) else { continue };
+            if let Ok(id) = SpiffeId::new(trust_domain, &named.namespace, &named.service_account) {
+                known.id = Arc::new(id);
+            }
+        }
+        let renamed: Vec<_> = state
+            .residents
+            .values()
+            .filter_map(|pod| {
+                let id = SpiffeId::new(trust_domain, pod.id.namespace(), pod.id.service_account()).ok()?;
+                Some(Arc::new(Resident {
+                    uid: Arc::clone(&pod.uid),
+                    namespace: pod.namespace.clone(),
+                    name: pod.name.clone(),
+                    workload: pod.workload.clone(),
+                    id: Arc::new(id),
+                    addresses: pod.addresses.clone(),
+                    ingress: Arc::clone(&pod.ingress),
+                }))
+            })
+            .collect();
+        state.residents.extend(renamed.into_iter().map(|pod| (Arc::clone(&pod.uid), pod)));
+        drop(state);
+        self.bump();
+    }
+
+    /// Takes a pod, new or changed. One without a service account is nobody that could prove it.
+    pub(crate) fn learn(&self, resource: &str, workload: &Workload) {
+        let mut state = self.write();
+        state.forget(resource);
+        let id = SpiffeId::new(&state.trust_domain, &workload.namespace, &workload.service_account);
+        if let Ok(id) = id.or_else(|_| {
+            SpiffeId::new(UNNAMED_TRUST_DOMAIN, &workload.namespace, &workload.service_account)
+        }) {
+            let resource: Arc<str> = resource.into();
+            let id = Arc::new(id);
+            for &address in &workload.addresses {
+                state.at.entry(address.to_canonical()).or_default().push(Known {
+                    resource: Arc::clone(&resource),
+                    id: Arc::clone(&id),
+                    group: workload.group,
+                    enrolled: workload.enrolled,
+                });
+            }
+            let named = Named {
+                namespace: workload.namespace.clone(),
+                service_account: workload.service_account.clone(),
+                addresses: workload.addresses.clone(),
+            };
+            state.workloads.insert(resource, named);
+        }
+        drop(state);
+        self.bump();
+    }
+
+    /// Forgets a pod.
+    pub(crate) fn forget(&self, resource: &str) {
+        self.write().forget(resource);
+        self.bump();
+    }
+
+    /// Takes a local pod under its compiled ingress policy (`None`: the empty one), or forgets it
+    /// when it is no enrolled pod of this node any more.
+    pub(crate) fn settle(&self, uid: &str, pod: Option<(&Workload, Option<&PolicySet>)>) {
+        let mut state = self.write();
+        let resident = pod.filter(|(workload, _)| workload.enrolled).and_then(|(workload, policy)| {
+            let trust_domain = match state.trust_domain.as_str() {
+                "" => UNNAMED_TRUST_DOMAIN,
+                known => known,
+            };
+            let id = SpiffeId::new(trust_domain, &workload.namespace, &workload.service_account).ok()?;
+            Some(Resident {
+                uid: uid.into(),
+                namespace: workload.namespace.clone(),
+                name: workload.name.clone(),
+                workload: workload.workload.clone(),
+                id: Arc::new(id),
+                addresses: workload.addresses.iter().map(IpAddr::to_canonical).collect(),
+                ingress: state.set(policy),
+            })
+        });
+        match resident {
+            Some(resident) => state.residents.insert(Arc::clone(&resident.uid), Arc::new(resident)),
+            None => state.residents.remove(uid),
+        };
+        state.sets.retain(|_, set| set.strong_count() > 0);
+        drop(state);
+        self.bump();
+    }
+
+    /// The enrolled local pod of a UID.
+    pub(crate) fn resident(&self, uid: &str) -> Option<Arc<Resident>> {
+        self.read().residents.get(uid).cloned()
+    }
+
+    /// The names that whoever answers at an address may prove: those of the enrolled pods that
+    /// discovery knows there. `None` when it knows none.
+    pub(crate) fn expected(&self, address: IpAddr) -> Option<Arc<BTreeSet<SpiffeId>>> {
+        let state = self.read();
+        let there = state.at.get(&address.to_canonical())?;
+        let ids: BTreeSet<SpiffeId> =
+            there.iter().filter(|known| known.enrolled).map(|known| SpiffeId::clone(&known.id)).collect();
+        (!ids.is_empty()).then(|| Arc::new(ids))
+    }
+
+    /// The group of a peer that proved `id` and comes from `address`: its pod's, where exactly one
+    /// class of pods there has that name, else that of the bare identity (SEMANTICS 2.5).
+    pub(crate) fn group(&self, address: IpAddr, id: &SpiffeId) -> u64 {
+        let state = self.read();
+        let there = state.at.get(&address.to_canonical()).into_iter().flatten();
+        let mut groups = there.filter(|known| *known.id == *id).map(|known| known.group);
+        match groups.next() {
+            Some(group) if groups.all(|other| other == group) => group,
+            _ => GroupId::of_identity(id.namespace(), id.service_account()).get(),
+        }
+    }
+
+    fn bump(&self) {
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    // A writer that panicked left whole entries behind: every write is one insert or remove.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stands in until NodeConfig tells; no certificate is of it, so it matches nobody.
+const UNNAMED_TRUST_DOMAIN: &str = "unknown.invalid";
+
+impl State {
+    fn forget(&mut self, resource: &str) {
+        let Some(named) = self.workloads.remove(resource) else { return };
+        for address in named.addresses {
+            let address = address.to_canonical();
+            if let Some(there) = self.at.get_mut(&address) {
+                there.retain(|known| *known.resource != *resource);
+                if there.is_empty() {
+                    self.at.remove(&address);
+                }
+            }
+        }
+    }
+
+    /// The worker's copy of a set, made once however many pods it is the policy of.
+    fn set(&mut self, policy: Option<&PolicySet>) -> Arc<Set> {
+        let id = policy.map_or(SetId::EMPTY, |policy| policy.id);
+        if let Some(set) = self.sets.get(&id).and_then(Weak::upgrade) {
+            return set;
+        }
+        let set = Arc::new(policy.map_or_else(Set::empty, Set::new));
+        self.sets.insert(id, Arc::downgrade(&set));
+        set
+    }
+}

@@ -1,0 +1,92 @@
+//! What workers are told follows discovery, in any order.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mesh_api::{GroupId, SpiffeId};
+use mesh_ebpf::policy::SetId;
+
+use super::World;
+use crate::relay::compile::denies_all;
+use crate::relay::resource::{Local, Workload};
+
+fn workload(name: &str, address: u8, group: u64) -> Workload {
+    Workload {
+        uid: format!("uid-{name}"),
+        namespace: "bank".into(),
+        name: name.into(),
+        service_account: "teller".into(),
+        addresses: vec![ip(address)],
+        node: "n1".into(),
+        workload: name.into(),
+        enrolled: true,
+        host_network: false,
+        group,
+        encrypt_always: false,
+        local: Some(Local::default()),
+    }
+}
+
+fn ip(last: u8) -> IpAddr {
+    [10, 0, 0, last].into()
+}
+
+fn teller(trust_domain: &str) -> SpiffeId {
+    SpiffeId::new(trust_domain, "bank", "teller").unwrap()
+}
+
+#[test]
+fn an_address_is_expected_to_prove_what_discovery_says() {
+    let world = World::new();
+    world.learn("a", &workload("a", 1, 7));
+    assert_ne!(world.expected(ip(1)).unwrap().first(), Some(&teller("cluster.local")), "not known yet");
+    world.set_trust_domain("cluster.local");
+    assert_eq!(world.expected(ip(1)).unwrap().iter().collect::<Vec<_>>(), [&teller("cluster.local")]);
+    world.learn("b", &Workload { service_account: "audit".into(), ..workload("b", 1, 8) });
+    assert_eq!(world.expected(ip(1)).unwrap().len(), 2, "two share it while one is on its way out");
+    world.learn("a", &Workload { addresses: vec![ip(2)], ..workload("a", 1, 7) });
+    assert_eq!(world.expected(ip(1)).unwrap().first().unwrap().service_account(), "audit");
+    world.forget("a");
+    assert!(world.expected(ip(2)).is_none());
+    world.learn("b", &Workload { enrolled: false, ..workload("b", 1, 8) });
+    assert!(world.expected(ip(1)).is_none(), "a plain pod has no tunnel");
+}
+
+#[test]
+fn a_group_takes_the_name_and_the_address() {
+    let world = World::new();
+    world.set_trust_domain("cluster.local");
+    world.learn("a", &workload("a", 1, 7));
+    let bare = GroupId::of_identity("bank", "teller").get();
+    assert_eq!(world.group(ip(1), &teller("cluster.local")), 7);
+    assert_eq!(world.group(ip(9), &teller("cluster.local")), bare, "from elsewhere");
+    assert_eq!(world.group(ip(1), &teller("other.domain")), bare, "of another domain");
+    world.learn("b", &Workload { service_account: "audit".into(), ..workload("b", 1, 8) });
+    assert_eq!(world.group(ip(1), &teller("cluster.local")), 7, "the name tells them apart");
+    world.learn("c", &workload("c", 1, 9));
+    assert_eq!(world.group(ip(1), &teller("cluster.local")), bare, "labels cannot be told apart");
+}
+
+#[test]
+fn residents_carry_their_policy_and_share_it() {
+    let world = World::new();
+    world.set_trust_domain("cluster.local");
+    let mut changed = world.changed();
+    let (a, b) = (workload("a", 1, 7), workload("b", 2, 7));
+    let denies = denies_all();
+    world.settle("uid-a", Some((&a, Some(&denies))));
+    world.settle("uid-b", Some((&b, Some(&denies))));
+    assert!(changed.has_changed().unwrap());
+    changed.mark_unchanged();
+    let (first, second) = (world.resident("uid-a").unwrap(), world.resident("uid-b").unwrap());
+    assert!(Arc::ptr_eq(&first.ingress, &second.ingress));
+    assert_eq!(first.ingress.id(), denies.id);
+    world.settle("uid-a", Some((&a, None)));
+    assert_eq!(world.resident("uid-a").unwrap().ingress.id(), SetId::EMPTY);
+    assert!(changed.has_changed().unwrap());
+    let plain = Workload { enrolled: false, ..a };
+    world.settle("uid-a", Some((&plain, None)));
+    assert!(world.resident("uid-a").is_none());
+    world.settle("uid-b", None);
+    assert!(world.resident("uid-b").is_none());
+}
