@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use entries::{LocalPod, NodeSettings, PeerEntry, PolicySet, ServiceEntry};
 pub(crate) use frame::{FRAME_LIMIT, FrameError, read_frame, write_frame};
 pub(crate) use question::{Answer, Can, CanEndpoint, Feature, Question};
-pub(crate) use told::{Counts, DenialCount, FlowEvent, FlowSample, PodReport, PodState};
+pub(crate) use told::{Counts, DenialCount, Ended, FlowEvent, FlowSample, PodReport, PodState};
 
 /// Version of this exchange; both sides refuse another one.
 pub(crate) const VERSION: u16 = 2;
@@ -115,6 +115,8 @@ pub(crate) enum FromWire {
     Events(Vec<FlowEvent>),
     /// Counts since the maps were made; sent about once a second while relay listens.
     Counts(Counts),
+    /// Connections through the tunnel that wire is about to end, at most 256 a message.
+    Ended(Vec<Ended>),
     /// Progress of connections that are still open.
     Samples(Vec<FlowSample>),
     /// The answer to a question.

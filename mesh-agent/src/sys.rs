@@ -8,6 +8,7 @@
 pub(crate) mod bpf;
 pub(crate) mod clock;
 pub(crate) mod feature;
+pub(crate) mod memory;
 pub(crate) mod netns;
 pub(crate) mod option;
 pub(crate) mod plain;

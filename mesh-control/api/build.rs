@@ -4,7 +4,10 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = protox::compile(["proto/discovery.proto", "proto/identity.proto", "proto/resources.proto"], ["proto"])?;
+    let files = protox::compile(
+        ["proto/discovery.proto", "proto/identity.proto", "proto/resources.proto"],
+        ["proto"],
+    )?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
     config.type_name_domain(["."], "type.googleapis.com");

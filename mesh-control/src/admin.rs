@@ -118,7 +118,8 @@ fn respond(request: &Request<Incoming>, shared: &Shared, authority: &Authority) 
         (method, path) => {
             let answered = authority::respond(method, path, request.uri().query(), authority);
             answered.unwrap_or_else(|| {
-                let there_is = "there are GET /status, GET /ca, GET /identities, POST /ca/rotate and POST /join?node=N";
+                let there_is =
+                    "there are GET /status, GET /ca, GET /identities, POST /ca/rotate and POST /join?node=N";
                 refuse(StatusCode::NOT_FOUND, there_is)
             })
         }

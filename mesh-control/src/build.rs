@@ -108,7 +108,8 @@ impl Builder {
         };
         let rules_changed = self.policies.update(&old, &self.objects, world, surroundings);
         self.publish_pods(&pods, rules_changed);
-        let placed = pods.iter().map(|(name, _, pod)| (name.clone(), pod.as_ref().and_then(|pod| pod.placement())));
+        let placed =
+            pods.iter().map(|(name, _, pod)| (name.clone(), pod.as_ref().and_then(|pod| pod.placement())));
         let placed = placed.collect();
         self.published.services(&self.services, &services_changed, nodes_changed, &self.nodes);
         if settings_changed || nodes_changed {
@@ -125,7 +126,13 @@ impl Builder {
             trust_domain: self.settings.trust_domain.clone(),
             settings: self.settings.ca.clone(),
             nodes: self.nodes.iter().map(|(name, _)| name.to_owned()).collect(),
-            secret: self.settings.ca.secret.as_ref().and_then(|name| self.objects.ca_secrets.get(name)).cloned(),
+            secret: self
+                .settings
+                .ca
+                .secret
+                .as_ref()
+                .and_then(|name| self.objects.ca_secrets.get(name))
+                .cloned(),
         }
     }
 

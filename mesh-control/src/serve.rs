@@ -31,7 +31,11 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When the server cannot run.
-pub async fn serve(listener: Listener, authority: Arc<Authority>, ads: Ads) -> Result<(), tonic::transport::Error> {
+pub async fn serve(
+    listener: Listener,
+    authority: Arc<Authority>,
+    ads: Ads,
+) -> Result<(), tonic::transport::Error> {
     let connections = incoming(listener, authority.trust());
     tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS)

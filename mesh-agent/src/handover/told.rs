@@ -92,6 +92,22 @@ pub(crate) struct FlowEvent {
     pub retransmits: u32,
 }
 
+/// Why wire ends an application's connection through the tunnel: relay, which tells of those, only
+/// sees a reset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// The application's socket.
+    pub source: (IpAddr, u16),
+    /// The endpoint behind the tunnel.
+    pub destination: (IpAddr, u16),
+    /// [`mesh_ebpf::abi::Reason::PolicyChanged`] or [`mesh_ebpf::abi::Reason::EndpointGone`].
+    pub reason: mesh_ebpf::abi::Reason,
+    /// The set that denies it.
+    pub set: SetId,
+    /// Its rule.
+    pub rule: u16,
+}
+
 /// Progress of an open connection, as absolute totals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FlowSample {

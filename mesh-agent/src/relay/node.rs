@@ -113,8 +113,6 @@ pub(crate) struct NodeCertificate {
 pub(crate) struct LinkState {
     /// Connected, versions agreed.
     pub connected: Cell<bool>,
-    /// Counts the connections: each is to be asked for listeners anew.
-    pub generation: Cell<u64>,
     /// Something changed among the pods that wire reports.
     pub pods_changed: Notify,
     /// Pods that wire reported gone, until the workers were told.

@@ -9,11 +9,13 @@
 mod access_log;
 mod bounded;
 mod denials;
+mod endings;
 mod failures;
 mod flows;
 mod labels;
 mod line;
 mod metrics;
+mod pace;
 mod reasons;
 mod record;
 #[cfg(test)]
@@ -28,16 +30,18 @@ use mesh_ebpf::abi::EventKind;
 use super::desired::Desired;
 use super::names::Names;
 use super::resource::{AccessLog, LogLevel};
-use crate::handover::{Counts, FlowEvent, FlowSample, PodReport, PodState};
+use crate::handover::{Counts, Ended, FlowEvent, FlowSample, PodReport, PodState};
 pub(crate) use access_log::AccessLogError;
 use access_log::Writer;
 use denials::Denials;
+use endings::Endings;
 pub(crate) use failures::Failure;
 use failures::Failures;
 use flows::{Flows, Progress};
 use labels::FlowLabels;
 pub(crate) use line::{Line, time as time_of_event};
 pub(crate) use metrics::{IdentityState, Metrics, NodeTrust, Now, seconds_until};
+use pace::Pace;
 pub(crate) use reasons::told;
 use record::{Record, Verdict};
 pub(crate) use tunnelled::follow;
@@ -53,8 +57,11 @@ const NAMES_GRACE: Duration = Duration::from_secs(15);
 pub(crate) struct Telemetry {
     metrics: Metrics,
     flows: Flows,
+    endings: Endings,
     denials: Denials,
     failures: Failures,
+    /// Of lines about the tunnel; the kernel has its own.
+    pace: Pace,
     log: Option<Writer>,
     log_settings: AccessLog,
     /// Set through the admin socket until relay ends; wins over NodeConfig.
@@ -81,8 +88,10 @@ impl Telemetry {
         Self {
             metrics: Metrics::new(),
             flows: Flows::default(),
+            endings: Endings::default(),
             denials: Denials::default(),
             failures: Failures::default(),
+            pace: Pace::default(),
             log: None,
             log_settings: AccessLog::default(),
             log_level: None,
@@ -126,7 +135,14 @@ impl Telemetry {
         for event in events {
             let record = Record::resolve(event, context);
             self.count(event, &record);
-            self.tell(record);
+            self.tell(record, true);
+        }
+    }
+
+    /// Takes why wire ends connections that the workers will report.
+    pub(crate) fn ended(&mut self, ended: Vec<Ended>) {
+        for one in ended {
+            self.endings.note(one);
         }
     }
 
@@ -161,8 +177,8 @@ impl Telemetry {
         }
     }
 
-    /// Logs a record, and remembers it where something went wrong.
-    fn tell(&mut self, record: Record) {
+    /// Logs a record unless its pod has caused too many, and remembers it where something went wrong.
+    fn tell(&mut self, record: Record, admitted: bool) {
         if let Some(log) = &mut self.log {
             let level = self.log_level.unwrap_or(self.log_settings.level);
             let wanted = match (level, record.verdict) {
@@ -170,7 +186,9 @@ impl Telemetry {
                 (LogLevel::All, _) | (LogLevel::Denied, Verdict::Audited) => true,
                 (LogLevel::Denied, _) => record.is_trouble(),
             };
-            if wanted && !log.write(line::format(&record, self.log_settings.format)) {
+            if wanted && !admitted {
+                self.metrics.log_line_suppressed();
+            } else if wanted && !log.write(line::format(&record, self.log_settings.format)) {
                 self.metrics.log_line_lost();
             }
         }

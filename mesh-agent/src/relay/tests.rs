@@ -366,6 +366,11 @@ fn reports_become_lines_answers_and_readiness() {
         assert_eq!((code, &status["ready"]), (200, &true.into()), "{status}");
         assert_eq!(status["pods"]["wired"], 1);
         assert_eq!(status["wire"]["programmed"], true);
+        let (_, failures) = http(&scene.directory, "GET /failures?pod=bank/vault").await;
+        assert_eq!(failures[0]["reason"], line["reason"], "{failures}");
+        assert_eq!(http(&scene.directory, "GET /failures?reason=NameMismatch").await.1, serde_json::json!([]));
+        let (_, identities) = http(&scene.directory, "GET /identities").await;
+        assert!(identities.to_string().contains(r#""pods":["bank/vault"]"#), "{identities}");
         let (_, pods) = http(&scene.directory, "GET /pods").await;
         assert_eq!(pods[1]["name"], "vault");
         assert_eq!(pods[1]["state"], "wired");

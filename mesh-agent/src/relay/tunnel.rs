@@ -85,15 +85,15 @@ pub(crate) struct Worker<S> {
 }
 
 impl<S: sockets::Sockets> Worker<S> {
-    /// The certificate of a local identity; one that is being asked for is waited for a moment,
-    /// so that a pod's first connection does not fail.
+    /// The certificate of a local identity. One that has not come yet is waited for a moment, so
+    /// that neither a pod's first connection nor relay's first moments fail.
     async fn certificate(&self, id: &SpiffeId) -> Result<Arc<Certificate>, Failure> {
         let mut changes = self.identities.changed();
         let wait = async {
             loop {
                 match self.identities.certificate(id) {
-                    Err(NoCertificate::Awaited(_) | NoCertificate::NotHere(_)) => {}
-                    known => return known,
+                    known @ (Ok(_) | Err(NoCertificate::Expired { .. })) => return known,
+                    Err(_) => {}
                 }
                 if changes.changed().await.is_err() {
                     return self.identities.certificate(id);

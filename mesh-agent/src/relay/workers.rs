@@ -7,6 +7,7 @@
 //! open, and close the rest with a RST.
 
 pub(crate) mod listeners;
+pub(crate) mod memory;
 mod thread;
 
 use std::net::TcpListener;

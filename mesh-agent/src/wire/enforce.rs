@@ -20,11 +20,15 @@ use super::outbox::Outbox;
 use super::roster::{Roster, Wired};
 use super::sockets::{Socket, Sockets};
 use super::sweep::Sweep;
-use crate::handover::FlowEvent;
+use crate::handover::{Ended, FlowEvent};
 use crate::sys::clock;
 
 /// How often flows without a socket are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
+
+/// How long before relay sees a connection reset it is told why: the two come to it by different
+/// threads.
+const HEAD_START: Duration = Duration::from_millis(10);
 
 /// What is to be done.
 #[derive(Debug)]
@@ -120,29 +124,32 @@ impl Enforcer {
 
     fn reevaluate(&self, pod: &Wired, sockets: &mut Sockets) -> io::Result<()> {
         let older = self.older.of(&pod.uid);
-        let tcp = sockets.tcp(false)?;
+        let (tcp, udp) = (sockets.tcp(false)?, sockets.udp()?);
         let listening: HashSet<u16> =
             tcp.iter().filter(|socket| socket.listening).map(|socket| socket.local.1).collect();
-        let udp = sockets.udp()?;
-        let all = tcp.iter().chain(&udp);
-        for socket in all.filter(|socket| socket.has_peer() || socket.is_redirected()) {
+        let mut doomed = Vec::new();
+        for socket in tcp.iter().chain(&udp).filter(|socket| socket.has_peer() || socket.is_redirected()) {
             let connection = Connection {
                 tuple: socket.outgoing(),
                 cookie: socket.cookie(),
                 listening: listening.contains(&socket.local.1),
             };
             let is_older = older.contains(&connection.cookie);
-            if let Some(denial) = judge(&self.maps, &pod.entry, &connection, is_older) {
-                // Of one older than the wiring the kernel programs know nothing.
-                let reporter = denial.subject.side.reporter.filter(|_| !is_older);
-                self.end(pod, sockets, socket, Reason::PolicyChanged, denial, reporter)?;
+            if let Some(mut denial) = judge(&self.maps, &pod.entry, &connection, is_older) {
+                if is_older {
+                    // Of one older than the wiring the kernel programs know nothing.
+                    denial.subject.side.reporter = None;
+                }
+                doomed.push((socket, denial));
             }
         }
-        Ok(())
+        self.end(pod, sockets, Reason::PolicyChanged, &doomed)
     }
 
     fn abort(&self, pod: &Wired, sockets: &mut Sockets, addresses: &[Address]) -> io::Result<()> {
-        for socket in sockets.tcp(false)?.iter().chain(&sockets.udp()?) {
+        let (tcp, udp) = (sockets.tcp(false)?, sockets.udp()?);
+        let mut doomed = Vec::new();
+        for socket in tcp.iter().chain(&udp) {
             let named = socket.has_peer() && addresses.contains(&socket.remote.0);
             if !named && !socket.is_redirected() {
                 continue;
@@ -152,32 +159,40 @@ impl Enforcer {
             let Some(subject) = subject(&self.maps, &pod.entry, &connection) else { continue };
             // What the pod serves ends by itself when its client is gone.
             if subject.side.direction == Direction::Egress && addresses.contains(&subject.tuple.destination) {
-                let denial = Denial { subject, set: SetId::EMPTY, rule: 0, reason: Reason::EndpointGone };
-                self.end(pod, sockets, socket, Reason::EndpointGone, denial, subject.side.reporter)?;
+                let reason = Reason::EndpointGone;
+                doomed.push((socket, Denial { subject, set: SetId::EMPTY, rule: 0, reason }));
             }
         }
-        Ok(())
+        self.end(pod, sockets, Reason::EndpointGone, &doomed)
     }
 
+    /// Ends connections of a pod. Who reports their ends, with bytes and time, is told the reason
+    /// first: the reader of the kernel's reports, and relay for what is in the tunnel.
     fn end(
         &self,
         pod: &Wired,
         sockets: &mut Sockets,
-        socket: &Socket,
         reason: Reason,
-        denial: Denial,
-        reporter: Option<u64>,
+        doomed: &[(&Socket, Denial)],
     ) -> io::Result<()> {
-        let Denial { subject, set, rule, .. } = denial;
-        let reporter = reporter.filter(|_| socket.protocol == TCP);
-        let ending = Ending { reason, set, rule };
-        // The kernel's own report comes with bytes and time; here only its reason is added.
-        if let Some(cookie) = reporter {
-            self.endings.announce(cookie, ending);
+        let reporter = |socket: &Socket, denial: &Denial| {
+            denial.subject.side.reporter.filter(|_| socket.protocol == TCP)
+        };
+        let tunnelled = || doomed.iter().filter(|(_, denial)| denial.subject.tunnelled);
+        for (socket, denial) in doomed {
+            if let Some(cookie) = reporter(socket, denial) {
+                self.endings.announce(cookie, Ending { reason, set: denial.set, rule: denial.rule });
+            }
         }
-        sockets.destroy(socket)?;
-        if reporter.is_none() && !subject.tunnelled {
-            self.outbox.event(closed(pod, socket, &subject, ending));
+        if tunnelled().next().is_some() {
+            self.outbox.ended(tunnelled().map(|(_, denial)| ended(reason, denial)));
+            thread::sleep(HEAD_START);
+        }
+        for (socket, denial) in doomed {
+            sockets.destroy(socket)?;
+            if reporter(socket, denial).is_none() && !denial.subject.tunnelled {
+                self.outbox.event(closed(pod, socket, reason, denial));
+            }
         }
         Ok(())
     }
@@ -226,21 +241,32 @@ impl Enforcer {
     }
 }
 
-fn closed(pod: &Wired, socket: &Socket, subject: &Subject, ending: Ending) -> FlowEvent {
-    let side = &subject.side;
+fn ended(reason: Reason, denial: &Denial) -> Ended {
+    let tuple = &denial.subject.tuple;
+    Ended {
+        source: (tuple.source.into(), tuple.source_port),
+        destination: (tuple.destination.into(), tuple.destination_port),
+        reason,
+        set: denial.set,
+        rule: denial.rule,
+    }
+}
+
+fn closed(pod: &Wired, socket: &Socket, reason: Reason, denial: &Denial) -> FlowEvent {
+    let Subject { side, tuple, .. } = &denial.subject;
     let tuple = match side.direction {
-        Direction::Egress => subject.tuple,
-        Direction::Ingress => subject.tuple.reversed(),
+        Direction::Egress => *tuple,
+        Direction::Ingress => tuple.reversed(),
     };
     let destination = (tuple.destination.into(), tuple.destination_port);
     FlowEvent {
         unix_nanoseconds: clock::unix(),
         kind: EventKind::Closed as u8,
         origin: side.origin as u8,
-        reason: ending.reason,
+        reason,
         direction: side.direction,
-        set: ending.set,
-        rule: ending.rule,
+        set: denial.set,
+        rule: denial.rule,
         uid: pod.entry.uid,
         group: pod.entry.group,
         peer_uid: side.peer_uid,

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::handover::{Counts, FlowEvent, FlowSample, FromWire};
+use crate::handover::{Counts, Ended, FlowEvent, FlowSample, FromWire};
 
 /// Kernel events kept for a relay that is slow or away.
 const EVENTS: usize = 16_384;
@@ -25,6 +25,7 @@ struct Queue {
     /// The first message was queued; nothing else goes before it.
     greeted: bool,
     said: VecDeque<FromWire>,
+    ended: VecDeque<Ended>,
     events: VecDeque<FlowEvent>,
     counts: Option<Counts>,
     samples: VecDeque<FlowSample>,
@@ -51,6 +52,7 @@ impl Outbox {
         queue.connected = true;
         queue.greeted = false;
         queue.said.clear();
+        queue.ended.clear();
         queue.samples.clear();
         let session = queue.session;
         drop(queue);
@@ -114,6 +116,15 @@ impl Outbox {
         self.changed();
     }
 
+    /// Queues why connections through the tunnel end; what finds no room ends without a reason.
+    pub(super) fn ended(&self, ended: impl Iterator<Item = Ended>) {
+        let mut queue = self.queue();
+        let room = EVENTS.saturating_sub(queue.ended.len());
+        queue.ended.extend(ended.take(room));
+        drop(queue);
+        self.changed();
+    }
+
     /// Events dropped so far.
     pub(super) fn dropped(&self) -> u64 {
         self.queue().dropped
@@ -151,6 +162,10 @@ impl Queue {
     fn take(&mut self) -> Option<FromWire> {
         if let Some(message) = self.said.pop_front() {
             return Some(message);
+        }
+        if !self.ended.is_empty() {
+            let most = self.ended.len().min(EVENTS_A_MESSAGE);
+            return Some(FromWire::Ended(self.ended.drain(..most).collect()));
         }
         if !self.events.is_empty() {
             let most = self.events.len().min(EVENTS_A_MESSAGE);

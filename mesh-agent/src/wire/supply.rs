@@ -138,7 +138,7 @@ impl Supply {
             };
             let (given, sockets) = self.answer(request.version, request.need);
             if let Given::Refused { uid, why } = &given {
-                tracing::warn!(pod = uid, why, "relay is given no socket");
+                tracing::debug!(pod = uid, why, "relay is given no socket, and told why");
             }
             let response = Response { id: request.id, given };
             if let Err(error) = send(socket, &response, &sockets.descriptors()) {

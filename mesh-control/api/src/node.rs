@@ -134,7 +134,9 @@ mod tests {
     fn a_node_is_written_as_it_is_read() {
         let text = "spiffe://cluster.local/mesh/node/n1.example";
         assert_eq!(text.parse::<NodeId>().unwrap().to_string(), text);
-        for text in ["spiffe://cluster.local/mesh/node/", "spiffe://x/ns/a/sa/b", "spiffe://X/mesh/node/a", "a"] {
+        for text in
+            ["spiffe://cluster.local/mesh/node/", "spiffe://x/ns/a/sa/b", "spiffe://X/mesh/node/a", "a"]
+        {
             assert!(text.parse::<NodeId>().is_err(), "{text}");
         }
     }

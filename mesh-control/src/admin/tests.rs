@@ -110,7 +110,10 @@ spec: {ca: {workloadTTL: 1h}}
     shared.take(&mut Builder::default(), Ok(Some(of_yaml(yaml))));
     authority.trust().wait_for(Option::is_some).await.unwrap();
     let report: CaReport = body(&request(&socket, "GET /ca").await);
-    assert_eq!((report.origin.as_str(), report.joining.as_slice()), ("generated", ["n1".to_owned()].as_slice()));
+    assert_eq!(
+        (report.origin.as_str(), report.joining.as_slice()),
+        ("generated", ["n1".to_owned()].as_slice())
+    );
     let join: JoinReport = body(&request(&socket, "POST /join?node=n1").await);
     assert!(join.node == "n1" && Path::new(&join.file).exists());
     let identities: IdentitiesReport = body(&request(&socket, "GET /identities").await);
@@ -124,16 +127,23 @@ spec: {ca: {workloadTTL: 1h}}
         ("GET /ca/rotate", "405", "POST only"),
     ] {
         let answer = request(&socket, line).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(said), "{line}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(said),
+            "{line}: {answer}"
+        );
     }
     // The status of the MeshConfig shows that its authority is there.
     let config = status_of(&shared, "MeshConfig").await;
-    assert!(config.iter().any(|condition| condition.kind == "CAReady" && condition.observed_generation == 3), "{config:?}");
+    assert!(
+        config.iter().any(|condition| condition.kind == "CAReady" && condition.observed_generation == 3),
+        "{config:?}"
+    );
 }
 
 async fn status_of(shared: &Shared, kind: &str) -> Vec<mesh_api::condition::Condition> {
     let mut conditions = shared.conditions();
-    let told = conditions.wait_for(|conditions| conditions.values().flatten().any(|one| one.kind == "CAReady"));
+    let told =
+        conditions.wait_for(|conditions| conditions.values().flatten().any(|one| one.kind == "CAReady"));
     let told = tokio::time::timeout(std::time::Duration::from_secs(10), told).await.unwrap().unwrap();
     told.iter().find(|(object, _)| object.kind == kind).unwrap().1.clone()
 }

@@ -43,7 +43,19 @@ mod tests {
     fn only_numbers_with_units_in_order_are_durations() {
         assert_eq!(parse("1h30m5s"), Some(Duration::from_secs(5405)));
         assert_eq!(parse("87600h"), Some(Duration::from_secs(87_600 * 3600)));
-        for wrong in ["", "24", "h", "1d", "-1h", "1.5h", "1m1h", "1h1h", "1h ", "99999999999999999999h", "9999999999999999h"] {
+        for wrong in [
+            "",
+            "24",
+            "h",
+            "1d",
+            "-1h",
+            "1.5h",
+            "1m1h",
+            "1h1h",
+            "1h ",
+            "99999999999999999999h",
+            "9999999999999999h",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

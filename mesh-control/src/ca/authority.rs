@@ -3,6 +3,8 @@
 //! A step is decided on a copy of the state, written down, and only then in force. So a crash, or
 //! a disk that is full, leaves what was before.
 
+mod joining;
+mod progress;
 mod select;
 mod server;
 
@@ -13,16 +15,16 @@ use std::{
     time::Duration,
 };
 
-use mesh_api::{NodeId, resources::TrustBundle};
+use mesh_api::resources::TrustBundle;
 use tokio::sync::watch;
 
 use super::{
     files::{self, FileError},
     generate::{self, GenerateError},
     given::GivenError,
-    join::{JoinFile, JoinFiles},
-    ledger::Ledger,
+    join::JoinFiles,
     lease::Lease,
+    ledger::Ledger,
     material::Signer,
     peer::Peer,
     placement::Placements,
@@ -35,6 +37,7 @@ use super::{
     wanted::{self, DirectoryError},
 };
 use crate::{build::CaSettings, objects::CaSecret};
+pub(super) use progress::Streams;
 use server::Server;
 
 /// What the model asks of the authority.
@@ -85,7 +88,9 @@ pub enum CaError {
     #[error("cannot set up TLS with the certificate authority's roots: {0}")]
     Tls(String),
     /// Nothing has been built yet.
-    #[error("the controller has not read its source yet, or has no certificate authority; see its log and GET /ca")]
+    #[error(
+        "the controller has not read its source yet, or has no certificate authority; see its log and GET /ca"
+    )]
     NotReady,
     /// A replacement is under way.
     #[error("the root is being replaced already ({0:?}); wait until that is done, see GET /ca")]
@@ -130,21 +135,16 @@ pub(super) struct Inner {
     pub(super) problem: Option<String>,
 }
 
-/// What is known of the nodes' streams.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Streams {
-    /// The nodes that are connected.
-    pub(super) connected: BTreeSet<String>,
-    /// Those of them that have not acknowledged the present trust.
-    pub(super) unaware: usize,
-}
-
 impl Authority {
     /// Opens an authority: what its directory holds, or nothing yet.
     ///
     /// # Errors
     /// When its files cannot be read.
-    pub fn open(directories: Directories, placements: Arc<Placements>, now: Timestamp) -> Result<Self, CaError> {
+    pub fn open(
+        directories: Directories,
+        placements: Arc<Placements>,
+        now: Timestamp,
+    ) -> Result<Self, CaError> {
         files::make_directory(&directories.authority, 0o700)?;
         let joins = JoinFiles::new(directories.join.clone(), directories.agent_uid)?;
         let state = State::load(&directories.authority)?;
@@ -291,7 +291,8 @@ impl Authority {
             server: server.config.clone(),
         };
         let is_stale = |last: &Arc<Trust>| {
-            (&last.bundle.roots, &last.bundle.trust_domain) != (&trust.bundle.roots, &trust.bundle.trust_domain)
+            (&last.bundle.roots, &last.bundle.trust_domain)
+                != (&trust.bundle.roots, &trust.bundle.trust_domain)
         };
         let stale = self.trust.borrow().as_ref().is_none_or(is_stale);
         self.trust.send_if_modified(|last| {
@@ -305,77 +306,6 @@ impl Authority {
             self.refresh_joins(inner)?;
         }
         Ok(())
-    }
-
-    /// Writes join files for new nodes, and for those whose file got lost before it was used.
-    fn invite(&self, inner: &mut Inner, came: &[String], now: Timestamp) -> Result<(), CaError> {
-        let nodes: Vec<String> = inner.state.nodes.names().map(ToOwned::to_owned).collect();
-        for node in nodes {
-            let lost = inner.state.tokens.is_open(&node, now) && !self.joins.path(&node).exists();
-            if came.contains(&node) || lost {
-                // A name that cannot be in an identity cannot join, and nobody else has to wait for it.
-                if let Err(error) = NodeId::new(&inner.state.trust_domain, &node) {
-                    tracing::warn!(%error, "the node cannot join");
-                } else {
-                    self.make_join(inner, &node, now)?;
-                }
-            }
-        }
-        let Inner { state, .. } = inner;
-        Ok(self.joins.keep_only(|node| state.tokens.is_open(node, now))?)
-    }
-
-    /// Gives a node a new token, in a new join file.
-    pub(super) fn make_join(&self, inner: &mut Inner, node: &str, now: Timestamp) -> Result<(PathBuf, Timestamp), CaError> {
-        let mut state = inner.state.clone();
-        let (token, expires) = state.tokens.make(node, self.directories.join_ttl, now)?;
-        self.commit(inner, state)?;
-        let join = JoinFile {
-            version: 1,
-            node: node.to_owned(),
-            token,
-            trust_domain: inner.state.trust_domain.clone(),
-            roots: inner.state.roots(),
-        };
-        let path = self.joins.write(&join)?;
-        tracing::info!(node, file = %path.display(), %expires, "join file written");
-        Ok((path, expires))
-    }
-
-    /// A file that waits for its node must name the roots that the controller has then.
-    fn refresh_joins(&self, inner: &Inner) -> Result<(), CaError> {
-        let roots = inner.state.roots();
-        for node in inner.state.nodes.names() {
-            let Some(join) = self.joins.read(node) else { continue };
-            let ours = inner.state.tokens.is_of(node, &join.token);
-            if ours && (join.roots != roots || join.trust_domain != inner.state.trust_domain) {
-                let trust_domain = inner.state.trust_domain.clone();
-                self.joins.write(&JoinFile { roots: roots.clone(), trust_domain, ..join })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn progress(&self, inner: &Inner, streams: &Streams) -> Progress {
-        if inner.state.rotation.phase == Phase::Stable {
-            return Progress::default();
-        }
-        let nodes = || inner.state.nodes.names();
-        let absent = |node: &&str| !streams.connected.contains(*node) && inner.ledger.has_any(node);
-        let generation = inner.state.generation;
-        let in_use = |issued: &&super::ledger::Issued| {
-            issued.generation < generation
-                && inner.state.nodes.tag(&issued.node).is_some()
-                && match issued.identity.parse::<mesh_api::SpiffeId>() {
-                    Ok(id) => self.placements.is_running(&issued.node, id.namespace(), id.service_account()),
-                    Err(_) => true,
-                }
-        };
-        Progress {
-            unaware: streams.unaware,
-            absent: nodes().filter(absent).count(),
-            outstanding: inner.ledger.live().filter(in_use).count(),
-        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SerialNumber,
 };
 
 use super::{
@@ -23,7 +23,9 @@ pub enum GenerateError {
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     /// There is no root key to sign with.
-    #[error("the key of the root is not here, so no new issuer can be made under it; renew it where it comes from: {0}")]
+    #[error(
+        "the key of the root is not here, so no new issuer can be made under it; renew it where it comes from: {0}"
+    )]
     NoRootKey(Origin),
 }
 
@@ -31,7 +33,11 @@ pub enum GenerateError {
 const SKEW: Duration = Duration::from_secs(300);
 
 /// A new root and an issuer under it.
-pub(super) fn root(root_ttl: Duration, issuer_ttl: Duration, now: Timestamp) -> Result<Material, GenerateError> {
+pub(super) fn root(
+    root_ttl: Duration,
+    issuer_ttl: Duration,
+    now: Timestamp,
+) -> Result<Material, GenerateError> {
     let key = KeyPair::generate()?;
     let mut params = authority("mesh root", BasicConstraints::Constrained(1), root_ttl, now)?;
     params.use_authority_key_identifier_extension = false;

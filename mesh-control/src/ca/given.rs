@@ -17,10 +17,14 @@ pub(crate) const KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GivenError {
     /// The Secret is not there.
-    #[error("spec.ca.secretRef names Secret {0}, which the source does not have, or which lacks tls.crt, tls.key and ca.crt; add it, or take secretRef out")]
+    #[error(
+        "spec.ca.secretRef names Secret {0}, which the source does not have, or which lacks tls.crt, tls.key and ca.crt; add it, or take secretRef out"
+    )]
     NoSecret(String),
     /// One of the three is not there.
-    #[error("the certificate authority of {origin} has no {key}; give all of tls.crt (the issuer, then intermediates), tls.key and ca.crt (the root)")]
+    #[error(
+        "the certificate authority of {origin} has no {key}; give all of tls.crt (the issuer, then intermediates), tls.key and ca.crt (the root)"
+    )]
     Missing {
         /// Where.
         origin: Origin,
@@ -38,10 +42,14 @@ pub enum GivenError {
         why: String,
     },
     /// The key is another certificate's.
-    #[error("tls.key of {0} is not the key of the first certificate of tls.crt; take both from the same Secret or order")]
+    #[error(
+        "tls.key of {0} is not the key of the first certificate of tls.crt; take both from the same Secret or order"
+    )]
     KeyMismatch(Origin),
     /// It may not sign.
-    #[error("the first certificate of tls.crt of {origin} ({subject}) {why}; issue it as a CA: with cert-manager, set isCA: true in the Certificate")]
+    #[error(
+        "the first certificate of tls.crt of {origin} ({subject}) {why}; issue it as a CA: with cert-manager, set isCA: true in the Certificate"
+    )]
     NotAuthority {
         /// Where.
         origin: Origin,
@@ -51,7 +59,9 @@ pub enum GivenError {
         why: &'static str,
     },
     /// A time that is not now.
-    #[error("{key} of {origin} ({subject}) is not valid now: it is valid from {from} to {to}; renew it, or set the clock")]
+    #[error(
+        "{key} of {origin} ({subject}) is not valid now: it is valid from {from} to {to}; renew it, or set the clock"
+    )]
     NotNow {
         /// Where.
         origin: Origin,
@@ -65,7 +75,9 @@ pub enum GivenError {
         to: Timestamp,
     },
     /// The chain does not lead to a root.
-    #[error("tls.crt of {origin} does not lead to a root of ca.crt: nothing there signed {subject}; put the root of that chain into ca.crt, and intermediates after the issuer into tls.crt")]
+    #[error(
+        "tls.crt of {origin} does not lead to a root of ca.crt: nothing there signed {subject}; put the root of that chain into ca.crt, and intermediates after the issuer into tls.crt"
+    )]
     NoPath {
         /// Where.
         origin: Origin,
@@ -159,7 +171,8 @@ fn check_path(
     };
     for (index, certificate) in chain.iter().enumerate() {
         let is_root = |root: &&X509Certificate<'_>| {
-            signed_by(certificate, root) || root.tbs_certificate.as_ref() == certificate.tbs_certificate.as_ref()
+            signed_by(certificate, root)
+                || root.tbs_certificate.as_ref() == certificate.tbs_certificate.as_ref()
         };
         if let Some(root) = roots.iter().find(is_root) {
             return check_time(root, "ca.crt", origin, now);

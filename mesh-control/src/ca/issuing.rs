@@ -83,7 +83,13 @@ pub(super) struct Signed {
 
 impl Authority {
     /// The first certificate of a node, for its join token.
-    pub(super) fn join(&self, node: &str, token: &str, csr: &[u8], now: Timestamp) -> Result<Signed, IssueError> {
+    pub(super) fn join(
+        &self,
+        node: &str,
+        token: &str,
+        csr: &[u8],
+        now: Timestamp,
+    ) -> Result<Signed, IssueError> {
         let mut inner = self.ready()?;
         if inner.state.nodes.tag(node).is_none() {
             return Err(CaError::NoSuchNode(node.chars().take(64).collect()).into());
@@ -109,7 +115,13 @@ impl Authority {
     }
 
     /// The certificate of a pod's service account, for the node that it runs on.
-    pub(super) fn issue(&self, peer: &Peer, pod_uid: &str, csr: &[u8], now: Timestamp) -> Result<Signed, IssueError> {
+    pub(super) fn issue(
+        &self,
+        peer: &Peer,
+        pod_uid: &str,
+        csr: &[u8],
+        now: Timestamp,
+    ) -> Result<Signed, IssueError> {
         let mut inner = self.ready()?;
         let node = peer.id.name();
         inner.rates.take(node, now)?;
@@ -119,7 +131,13 @@ impl Authority {
         self.sign(&mut inner, node, &id.to_string(), pod_uid, &key, now)
     }
 
-    fn sign_node(&self, inner: &mut Inner, node: &str, key: &PublicKey, now: Timestamp) -> Result<Signed, IssueError> {
+    fn sign_node(
+        &self,
+        inner: &mut Inner,
+        node: &str,
+        key: &PublicKey,
+        now: Timestamp,
+    ) -> Result<Signed, IssueError> {
         let id = NodeId::new(&inner.state.trust_domain, node);
         let id = id.map_err(|_| CaError::NoSuchNode(node.to_owned()))?;
         self.sign(inner, node, &id.to_string(), "", key, now)

@@ -24,7 +24,9 @@ const SKEW: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// It is too long.
-    #[error("csr has {0} bytes, more than {REQUEST_BYTES}; send a PKCS #10 request in DER without extensions")]
+    #[error(
+        "csr has {0} bytes, more than {REQUEST_BYTES}; send a PKCS #10 request in DER without extensions"
+    )]
     TooLong(usize),
     /// It cannot be read, or its signature is not by its key.
     #[error("csr: {0}; send a PKCS #10 request in DER, signed with its own P-256 key")]

@@ -4,11 +4,7 @@
 //! there are many more lines than certificates, so that a restart forgets none.
 
 use std::{
-    collections::BTreeMap,
-    fs::OpenOptions,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::PathBuf,
+    collections::BTreeMap, fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
@@ -178,7 +174,8 @@ mod tests {
         assert_eq!(ledger.last_expiry("a"), later(50));
         let ledger = Ledger::open(path, later(10)).unwrap();
         assert_eq!(ledger.last_expiry("a"), later(50));
-        let live: Vec<_> = ledger.live().map(|issued| (issued.node.as_str(), issued.identity.as_str())).collect();
+        let live: Vec<_> =
+            ledger.live().map(|issued| (issued.node.as_str(), issued.identity.as_str())).collect();
         assert_eq!(live, [("a", "x"), ("a", "y")]);
         assert!(!ledger.has_any("b"));
     }

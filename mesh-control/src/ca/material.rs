@@ -86,7 +86,8 @@ impl Signer {
         let unreadable = |key, why: String| GivenError::Unreadable { origin: origin.clone(), key, why };
         let chain = certificates(&material.chain).map_err(|why| unreadable("tls.crt", why))?;
         let roots = certificates(&material.roots).map_err(|why| unreadable("ca.crt", why))?;
-        let key = KeyPair::from_pem(&material.key).map_err(|error| unreadable("tls.key", error.to_string()))?;
+        let key =
+            KeyPair::from_pem(&material.key).map_err(|error| unreadable("tls.key", error.to_string()))?;
         let first = chain.first().ok_or_else(|| unreadable("tls.crt", "it is empty".to_owned()))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(first)
             .map_err(|error| unreadable("tls.crt", error.to_string()))?;
@@ -99,8 +100,8 @@ impl Signer {
             // RFC 7093, 2: the left of a SHA-256 of the key, where the certificate names none.
             Sha256::digest(key.der_bytes()).iter().take(20).copied().collect()
         });
-        let issuer = Issuer::from_ca_cert_der(first, key)
-            .map_err(|error| unreadable("tls.crt", error.to_string()))?;
+        let issuer =
+            Issuer::from_ca_cert_der(first, key).map_err(|error| unreadable("tls.crt", error.to_string()))?;
         let root_not_after = roots.iter().filter_map(expiry).max().unwrap_or_default();
         Ok(Self { issuer, chain, key_id, not_before, not_after, root_not_after })
     }
@@ -120,7 +121,9 @@ impl fmt::Debug for Signer {
 
 /// The certificates of a PEM text.
 pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|error| error.to_string())
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())
 }
 
 /// A certificate's subject key identifier, if it names one.

@@ -26,13 +26,17 @@ pub enum PeerError {
     #[error("the client certificate cannot be read: {0}")]
     Unreadable(String),
     /// It does not have one name.
-    #[error("the client certificate has {0} names; a node's has one, spiffe://<trust domain>/mesh/node/<name>")]
+    #[error(
+        "the client certificate has {0} names; a node's has one, spiffe://<trust domain>/mesh/node/<name>"
+    )]
     Names(usize),
     /// Its name is another's.
     #[error("the client certificate is of `{0}`, which is no node; connect with the node's own certificate")]
     NotANode(String),
     /// Its serial number is not one that this controller gives.
-    #[error("the client certificate of {0} has a serial number that this controller did not give; let the node join anew")]
+    #[error(
+        "the client certificate of {0} has a serial number that this controller did not give; let the node join anew"
+    )]
     Serial(NodeId),
 }
 

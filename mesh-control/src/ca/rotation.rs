@@ -158,7 +158,11 @@ mod tests {
         assert_eq!(due(Phase::Stable, issuer, at(9000), ttl, at(599)), Due::Nothing);
         assert_eq!(due(Phase::Stable, issuer, at(9000), ttl, at(601)), Due::Issuer);
         assert_eq!(due(Phase::Stable, issuer, at(1000), ttl, at(200)), Due::Root);
-        assert_eq!(due(Phase::Distributing, issuer, at(1000), ttl, at(700)), Due::Issuer, "a root is under way");
+        assert_eq!(
+            due(Phase::Distributing, issuer, at(1000), ttl, at(700)),
+            Due::Issuer,
+            "a root is under way"
+        );
         assert_eq!(due(Phase::Reissuing, issuer, at(900), ttl, at(700)), Due::Nothing);
     }
 }

@@ -38,7 +38,8 @@ impl Identity {
 
     fn caller(&self, extensions: &Extensions) -> Result<Arc<Peer>, Status> {
         let peer = peer(extensions)?;
-        let lease = self.0.lease(peer.clone()).map_err(|error| Status::permission_denied(error.to_string()))?;
+        let lease =
+            self.0.lease(peer.clone()).map_err(|error| Status::permission_denied(error.to_string()))?;
         tracing::trace!(node = lease.node(), "authenticated");
         Ok(peer)
     }
@@ -110,13 +111,16 @@ fn status(error: &IssueError) -> Status {
     let text = error.to_string();
     match error {
         IssueError::Request(_) => Status::invalid_argument(text),
-        IssueError::Token(_) | IssueError::Authority(CaError::NoSuchNode(_)) => Status::permission_denied(text),
+        IssueError::Token(_) | IssueError::Authority(CaError::NoSuchNode(_)) => {
+            Status::permission_denied(text)
+        }
         IssueError::Elsewhere { .. } => Status::permission_denied(text),
         IssueError::TooMany(_) => Status::resource_exhausted(text),
         IssueError::UnknownPod(_) => Status::not_found(text),
-        IssueError::Ended(_) | IssueError::NotEnrolled(_) | IssueError::Ambiguous { .. } | IssueError::Identity(_) => {
-            Status::failed_precondition(text)
-        }
+        IssueError::Ended(_)
+        | IssueError::NotEnrolled(_)
+        | IssueError::Ambiguous { .. }
+        | IssueError::Identity(_) => Status::failed_precondition(text),
         IssueError::Authority(CaError::NotReady) => Status::unavailable(text),
         // What is wrong with the controller's files is not the node's business.
         IssueError::Authority(_) => {

@@ -67,7 +67,9 @@ pub enum StateError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Its content.
-    #[error("{path} cannot be read: {cause}; restore it from a backup. Without it every node has to join anew: then remove the file and, where the authority was generated, tls.crt, tls.key and ca.crt beside it")]
+    #[error(
+        "{path} cannot be read: {cause}; restore it from a backup. Without it every node has to join anew: then remove the file and, where the authority was generated, tls.crt, tls.key and ca.crt beside it"
+    )]
     Form {
         /// The file.
         path: String,

@@ -140,8 +140,7 @@ pub(super) fn csr() -> Vec<u8> {
 /// A request that asks for names as well.
 pub(super) fn csr_of(key: &KeyPair, names: &[&str]) -> Vec<u8> {
     let mut params = CertificateParams::default();
-    params.subject_alt_names =
-        names.iter().map(|name| SanType::URI((*name).try_into().unwrap())).collect();
+    params.subject_alt_names = names.iter().map(|name| SanType::URI((*name).try_into().unwrap())).collect();
     params.serialize_request(key).unwrap().der().to_vec()
 }
 

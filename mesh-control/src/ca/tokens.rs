@@ -34,7 +34,9 @@ pub enum TokenError {
     #[error("node {0} has no join token; {ASK}")]
     None(String),
     /// It is not this one.
-    #[error("the token is not the one of node {0}: it may be another node's, or a newer one was made since; take the node's own join file, or {ASK}")]
+    #[error(
+        "the token is not the one of node {0}: it may be another node's, or a newer one was made since; take the node's own join file, or {ASK}"
+    )]
     Wrong(String),
     /// It has been used.
     #[error("the join token of node {0} has been used; if the node has lost its certificate, {ASK}")]

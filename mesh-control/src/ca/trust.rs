@@ -26,10 +26,14 @@ pub enum Refusal {
     #[error("{0} is of another trust domain than this mesh; let the node join this one")]
     TrustDomain(NodeId),
     /// Removed, perhaps added again since.
-    #[error("node {0} has been removed since it joined: its certificates are refused; if it is back, join with its new join file")]
+    #[error(
+        "node {0} has been removed since it joined: its certificates are refused; if it is back, join with its new join file"
+    )]
     Revoked(String),
     /// Too old.
-    #[error("the certificate of node {node} expired at {at}; connect with the renewed one, or join with a new join file")]
+    #[error(
+        "the certificate of node {node} expired at {at}; connect with the renewed one, or join with a new join file"
+    )]
     Expired {
         /// Whose.
         node: String,

@@ -29,17 +29,15 @@ pub(super) fn of_secret(name: &ObjectName, secret: Option<&CaSecret>) -> Result<
     let mut texts = Vec::new();
     for key in KEYS {
         let missing = || GivenError::Missing { origin: origin.clone(), key };
-        let unreadable = |why: &str| GivenError::Unreadable {
-            origin: origin.clone(),
-            key,
-            why: why.to_owned(),
-        };
+        let unreadable =
+            |why: &str| GivenError::Unreadable { origin: origin.clone(), key, why: why.to_owned() };
         // As in Kubernetes, stringData wins.
         let text = match (secret.string_data.get(key), secret.data.get(key)) {
             (Some(text), _) => text.clone(),
             (None, Some(encoded)) => {
-                let bytes: ByteString = serde_json::from_value(encoded.clone().into())
-                    .map_err(|_| unreadable("it is not base64, as data must be; or write it to stringData"))?;
+                let bytes: ByteString = serde_json::from_value(encoded.clone().into()).map_err(|_| {
+                    unreadable("it is not base64, as data must be; or write it to stringData")
+                })?;
                 String::from_utf8(bytes.0).map_err(|_| unreadable("it is not text"))?
             }
             (None, None) => return Err(missing()),

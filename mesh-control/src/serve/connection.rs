@@ -48,7 +48,11 @@ pub struct TlsConnection {
 
 impl TlsConnection {
     /// The connection of a finished handshake.
-    pub(super) fn new(stream: TlsStream<Plain>, connection: Connection, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        stream: TlsStream<Plain>,
+        connection: Connection,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         let ends = connection.0.is_none().then(|| Box::pin(tokio::time::sleep(NAMELESS)));
         Self { stream, connection, ends, _permit: permit }
     }
@@ -69,7 +73,11 @@ impl Connected for TlsConnection {
 }
 
 impl AsyncRead for TlsConnection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Some(ends) = &mut self.ends
             && ends.as_mut().poll(context).is_ready()
         {
@@ -81,7 +89,11 @@ impl AsyncRead for TlsConnection {
 }
 
 impl AsyncWrite for TlsConnection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -96,7 +108,11 @@ impl AsyncWrite for TlsConnection {
 
 /// The bytes below TLS.
 impl AsyncRead for Plain {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),

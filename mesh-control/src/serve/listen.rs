@@ -1,11 +1,6 @@
 //! Where to listen.
 
-use std::{
-    fmt, io,
-    net::SocketAddr,
-    path::PathBuf,
-    str::FromStr,
-};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -56,7 +51,9 @@ pub enum Listener {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// A TCP address.
-    #[error("cannot listen on {address}: {cause}; see that the address is this machine's and no other controller runs on it")]
+    #[error(
+        "cannot listen on {address}: {cause}; see that the address is this machine's and no other controller runs on it"
+    )]
     Tcp {
         /// The address.
         address: SocketAddr,

@@ -177,7 +177,8 @@ async fn a_removed_nodes_streams_are_cut_and_others_are_told() {
         }
     };
     assert!(error.message().contains("node n1 has been removed since it joined"), "{error}");
-    let bundle = tokio::time::timeout(Duration::from_secs(10), told.message()).await.unwrap().unwrap().unwrap();
+    let bundle =
+        tokio::time::timeout(Duration::from_secs(10), told.message()).await.unwrap().unwrap().unwrap();
     let bundle = client::bundle(&bundle);
     assert_eq!(bundle.revoked.len(), 1);
     assert!(removed.elapsed() < Duration::from_secs(10));

@@ -306,7 +306,9 @@ fn a_source_that_is_away_is_an_error_and_comes_back() {
 #[test]
 fn of_secrets_only_the_one_that_the_authority_names_is_read() {
     let secret = |name: &str, keys: &str| {
-        format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: mesh-system}}\nstringData: {{{keys}}}\n")
+        format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: mesh-system}}\nstringData: {{{keys}}}\n"
+        )
     };
     let config = "---
 apiVersion: mesh.internal/v1alpha1
@@ -316,12 +318,12 @@ spec: {ca: {secretRef: {name: ca, namespace: mesh-system}}}
 ";
     let keys = "tls.crt: a, tls.key: b, ca.crt: c, password: d";
     let all = secret("ca", keys) + &secret("other", keys) + &secret("plain", "password: d");
-    let named = of_yaml(&(all.clone() + config));
+    let named = super::of_yaml(&(all.clone() + config));
     assert!(named.problems.is_empty());
     let names: Vec<_> = named.objects.ca_secrets.keys().map(ToString::to_string).collect();
     assert_eq!(names, ["mesh-system/ca"]);
     let secret = &named.objects.ca_secrets.values().next().unwrap();
     assert_eq!(secret.string_data.keys().collect::<Vec<_>>(), ["ca.crt", "tls.crt", "tls.key"]);
     assert_eq!(format!("{secret:?}"), "CaSecret { .. }");
-    assert!(of_yaml(&all).objects.ca_secrets.is_empty());
+    assert!(super::of_yaml(&all).objects.ca_secrets.is_empty());
 }

@@ -72,10 +72,11 @@ pub(super) struct Agent {
 impl Agent {
     /// With what an earlier run kept.
     pub(super) fn new(node: &Node, options: Options) -> Self {
-        let credential = Credential::kept(&options.run_dir, &node.name, SystemTime::now()).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the node's kept certificate cannot be used");
-            None
-        });
+        let credential =
+            Credential::kept(&options.run_dir, &node.name, SystemTime::now()).unwrap_or_else(|error| {
+                tracing::warn!(%error, "the node's kept certificate cannot be used");
+                None
+            });
         Self { options, credential, obtained: SystemTime::UNIX_EPOCH, refused: false }
     }
 
@@ -179,7 +180,10 @@ async fn renew_in_time(
         if credential.schedule.is_due(now) {
             match renew(credential, dialled).await {
                 Ok(renewed) => {
-                    tracing::info!(not_after = moment(&renewed.not_after()), "this node's certificate is renewed");
+                    tracing::info!(
+                        not_after = moment(&renewed.not_after()),
+                        "this node's certificate is renewed"
+                    );
                     keep(&renewed, run_dir);
                     *credential = renewed;
                     *obtained = now;
@@ -217,7 +221,8 @@ enum RenewError {
 
 async fn renew(credential: &Credential, dialled: &Dialled) -> Result<Credential, RenewError> {
     let request = Request::new()?;
-    let reply = issuer::renew(dialled.channel.clone(), request.csr.clone()).await.map_err(RenewError::Status)?;
+    let reply =
+        issuer::renew(dialled.channel.clone(), request.csr.clone()).await.map_err(RenewError::Status)?;
     let id: NodeId = credential.name().parse()?;
     let bundle = Arc::clone(&credential.bundle);
     Ok(Credential::issued(&request, reply, &id, bundle, SystemTime::now())?)
@@ -240,6 +245,8 @@ fn keep(credential: &Credential, run_dir: &Path) {
             directory = %run_dir.display(),
             "the run directory is not in memory (tmpfs), so the node's key is not kept: after a restart the node needs a new join file"
         ),
-        Err(error) => tracing::warn!(directory = %run_dir.display(), %error, "the node's certificate cannot be kept"),
+        Err(error) => {
+            tracing::warn!(directory = %run_dir.display(), %error, "the node's certificate cannot be kept")
+        }
     }
 }

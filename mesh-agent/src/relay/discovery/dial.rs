@@ -30,7 +30,9 @@ const PING_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
     /// Nobody there.
-    #[error("connecting to the controller at {to}: {source}; is mesh-control running, and is this the address it listens on?")]
+    #[error(
+        "connecting to the controller at {to}: {source}; is mesh-control running, and is this the address it listens on?"
+    )]
     Connect {
         /// Where.
         to: String,

@@ -4,9 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::time::Duration;
 
-use mesh_api::certificates::{
-    CertificateReply, IssueRequest, JoinRequest, NodeIdentityClient, RenewRequest,
-};
+use mesh_api::certificates::{CertificateReply, IssueRequest, JoinRequest, NodeIdentityClient, RenewRequest};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::transport::Channel;

@@ -53,11 +53,7 @@ struct Pending {
 }
 
 /// Runs one stream to its end.
-pub(super) async fn run(
-    node: &Rc<Node>,
-    dialled: &Dialled,
-    held: &Held,
-) -> Result<(), SessionError> {
+pub(super) async fn run(node: &Rc<Node>, dialled: &Dialled, held: &Held) -> Result<(), SessionError> {
     let (requests, mut queue) = mpsc::channel(PENDING);
     for kind in Kind::ALL {
         send(&requests, subscription(node, kind, held)).await?;
@@ -88,7 +84,14 @@ pub(super) async fn run(
                     Some(kind) => {
                         answered.insert(kind);
                         bytes += bytes_of(&response);
-                        pending.push_back(take(node, kind, response, held));
+                        let taken = take(node, kind, response, held);
+                        // It is in force already: wire has no part in it, and a rotation waits
+                        // for every node to have it.
+                        if kind == Kind::TrustBundle {
+                            send(&requests, answer(node, taken)).await?;
+                        } else {
+                            pending.push_back(taken);
+                        }
                         node.link.changed.notify_one();
                     }
                     None => send(&requests, unknown_type(node, &response)).await?,

@@ -16,8 +16,6 @@ use crate::relay::tls::{Leaf, TlsFault, provider};
 pub(crate) struct Certificate {
     /// The identity in it.
     pub id: SpiffeId,
-    /// The leaf first, without the root.
-    pub chain: Vec<CertificateDer<'static>>,
     /// The chain and its key, as TLS uses them.
     pub key: Arc<CertifiedKey>,
     /// It counts from here.
@@ -105,13 +103,8 @@ impl Issued {
     ///
     /// # Errors
     /// When they do not belong together, or the name is not the one wanted.
-    pub(crate) fn new(
-        key_der: &[u8],
-        reply: CertificateReply,
-        name: &str,
-    ) -> Result<Self, CertificateError> {
-        let chain: Vec<CertificateDer<'static>> =
-            reply.chain.into_iter().map(CertificateDer::from).collect();
+    pub(crate) fn new(key_der: &[u8], reply: CertificateReply, name: &str) -> Result<Self, CertificateError> {
+        let chain: Vec<CertificateDer<'static>> = reply.chain.into_iter().map(CertificateDer::from).collect();
         let leaf = Leaf::parse(chain.first().ok_or(CertificateError::Empty)?)?;
         if leaf.uri != name {
             return Err(CertificateError::Name { wanted: name.to_owned(), got: leaf.uri });
@@ -126,7 +119,6 @@ impl Issued {
     pub(super) fn of_workload(self, id: SpiffeId) -> Certificate {
         Certificate {
             id,
-            chain: self.key.cert.clone(),
             key: self.key,
             not_before: self.leaf.not_before,
             not_after: self.leaf.not_after,

@@ -35,10 +35,11 @@ pub(crate) async fn run<I: Issuer + 'static>(identities: Arc<Identities>, trust:
     loop {
         let room = IN_FLIGHT - attempts.len().min(IN_FLIGHT);
         for (id, pod_uid) in identities.take_due(SystemTime::now(), room) {
-            let (identities, issuer, trust) = (Arc::clone(&identities), Rc::clone(&issuer), Arc::clone(&trust));
+            let (identities, issuer, trust) =
+                (Arc::clone(&identities), Rc::clone(&issuer), Arc::clone(&trust));
             attempts.spawn_local(async move {
                 let result = ask(&*issuer, &id, &pod_uid).await;
-                tell(&id, &pod_uid, &result);
+                tell(&id, &pod_uid, &result, *issuer.reachable().borrow());
                 let issuer_key_id = trust.current().issuer_key_id.clone();
                 identities.took(&id, result, &issuer_key_id, SystemTime::now(), random());
             });
@@ -76,13 +77,15 @@ async fn ask<I: Issuer>(issuer: &I, id: &SpiffeId, pod_uid: &str) -> Result<Cert
     Ok(issued.of_workload(id.clone()))
 }
 
-fn tell(id: &SpiffeId, pod_uid: &str, result: &Result<Certificate, String>) {
+/// Discovery says itself that the controller cannot be reached.
+fn tell(id: &SpiffeId, pod_uid: &str, result: &Result<Certificate, String>, reachable: bool) {
     match result {
         Ok(certificate) => {
             let not_after = crate::relay::tls::moment(&certificate.not_after);
-            tracing::info!(%id, pod_uid, not_after, "certificate issued");
+            tracing::info!(id = %certificate.id, pod_uid, not_after, "certificate issued");
         }
-        Err(why) => tracing::warn!(%id, pod_uid, why, "no certificate; trying again"),
+        Err(why) if reachable => tracing::warn!(%id, pod_uid, why, "no certificate; trying again"),
+        Err(why) => tracing::debug!(%id, pod_uid, why, "no certificate; trying again"),
     }
 }
 

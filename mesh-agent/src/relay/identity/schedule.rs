@@ -65,11 +65,14 @@ impl Schedule {
         now: SystemTime,
         random: u64,
     ) {
-        let life = not_after.duration_since(not_before).unwrap_or_default();
+        // Certificates begin in the past, for clocks that differ: half of what is to come counts,
+        // or one of a minute would be renewed without end.
+        let begins = not_before.max(now);
+        let life = not_after.duration_since(begins).unwrap_or_default();
         self.asking = false;
         self.attempts = 0;
         self.trouble.clear();
-        self.due = (not_before + life / 2 - share(life / 10, random)).max(now + LEAST_WAIT);
+        self.due = (begins + life / 2 - share(life / 10, random)).max(now + LEAST_WAIT);
     }
 
     /// It failed: the wait doubles, `random` picks between half and all of it.

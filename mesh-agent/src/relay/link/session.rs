@@ -56,7 +56,6 @@ pub(super) async fn run(
     node.link.connected.set(true);
     node.link.trouble.borrow_mut().clear();
     node.pods.borrow_mut().clear();
-    node.link.generation.set(node.link.generation.get() + 1);
     node.link.pods_changed.notify_one();
     tracing::info!("connected to wire");
     let owed = Owed::default();
@@ -113,6 +112,7 @@ async fn listen(
             FromWire::Events(events) => {
                 node.report(|telemetry, context| telemetry.events(&events, context));
             }
+            FromWire::Ended(ended) => node.telemetry.borrow_mut().ended(ended),
             FromWire::Samples(samples) => {
                 node.report(|telemetry, context| telemetry.samples(&samples, context));
             }

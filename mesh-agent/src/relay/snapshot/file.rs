@@ -99,7 +99,8 @@ pub(super) fn decode(bytes: &[u8], node: &str) -> Result<Vec<Record>, String> {
         return Err(format!("it is of node `{}`", content.node));
     }
     let record = |(url, name, version, body): (&str, &str, &str, &[u8])| {
-        let kind = Kind::of_type_url(url).ok_or_else(|| format!("resource {name} has the unknown type {url}"))?;
+        let kind =
+            Kind::of_type_url(url).ok_or_else(|| format!("resource {name} has the unknown type {url}"))?;
         Ok(Record { kind, name: name.to_owned(), version: version.to_owned(), body: body.to_vec() })
     };
     content.resources.into_iter().map(record).collect()

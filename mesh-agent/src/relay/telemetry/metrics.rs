@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     discovery_nacks: Family<KindLabels, Counter>,
     discovery_resources: Family<KindLabels, Gauge>,
     log_lost: Counter,
+    log_suppressed: Counter,
     untracked: Gauge,
 }
 
@@ -142,6 +143,10 @@ impl Metrics {
             discovery_resources: families.gauges("discovery_resources", "Resources held, by kind"),
             log_lost: families
                 .counter("access_log_lost", "Lines of the access log lost because the disk was behind"),
+            log_suppressed: families.counter(
+                "access_log_suppressed",
+                "Lines about the tunnel held back because one pod caused too many",
+            ),
             untracked: families
                 .gauge("tcp_connections_untracked", "Connections whose bytes are counted only when they end"),
             registry,
@@ -178,6 +183,10 @@ impl Metrics {
 
     pub(super) fn log_line_lost(&self) {
         self.log_lost.inc();
+    }
+
+    pub(super) fn log_line_suppressed(&self) {
+        self.log_suppressed.inc();
     }
 
     pub(super) fn flows_untracked(&self, count: u64) {

@@ -37,7 +37,8 @@ pub(crate) async fn follow(node: Rc<Node>, mut reports: mpsc::Receiver<Report>) 
 impl Telemetry {
     /// Takes what the workers tell of one connection.
     pub(crate) fn tunnelled(&mut self, report: &Report, context: Context<'_>) {
-        let record = Record::tunnelled(report, context);
+        let mut record = Record::tunnelled(report, context);
+        self.explain(report, &mut record, context);
         let labels = FlowLabels::of(&record);
         match record.verdict {
             Verdict::Opened => self.metrics.connections.opened(&labels),
@@ -51,10 +52,29 @@ impl Telemetry {
                 self.metrics.connections.denied(&DenialLabels::of_record(&record), false, 1);
             }
         }
-        self.tell(record);
+        let (pod, at) = (uid_hash(&report.pod_uid), record.unix_nanoseconds);
+        let admitted = !record.is_trouble() || self.pace.admits(pod, at);
+        self.tell(record, admitted);
         if let Some(audited) = audited(report, context) {
             self.metrics.connections.denied(&DenialLabels::of_record(&audited), true, 1);
-            self.tell(audited);
+            let admitted = self.pace.admits(pod, at);
+            self.tell(audited, admitted);
+        }
+    }
+}
+
+impl Telemetry {
+    /// Gives the end of a connection that the mesh itself ended its reason and rule.
+    fn explain(&mut self, report: &Report, record: &mut Record, context: Context<'_>) {
+        let (Verdict::Ended, Some(source), Some(destination)) =
+            (record.verdict, record.source.address, record.destination.address)
+        else {
+            return;
+        };
+        if let Some(ended) = self.endings.take(source, destination).filter(|_| report.side == Side::Source) {
+            record.reason = ended.reason;
+            record.rule = context.names.rule(ended.set, ended.rule, record.reporter);
+            record.detail.clear();
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use futures::Stream;
 use futures::stream::poll_fn;
-use mesh_api::certificates::{CertificateReply, IssueRequest, JoinRequest, NodeIdentity, NodeIdentityServer, RenewRequest};
+use mesh_api::certificates::{
+    CertificateReply, IssueRequest, JoinRequest, NodeIdentity, NodeIdentityServer, RenewRequest,
+};
 use mesh_api::discovery as ads;
 use mesh_api::resources as api;
 use prost::{Message, Name};

@@ -137,3 +137,73 @@ async fn start_in(scene: &Scene, directory: &std::path::Path) -> Rc<super::Node>
     let options = Options { run_dir: directory.to_owned(), ..super::options(&scene.directory) };
     start(&options).await.unwrap()
 }
+
+#[test]
+fn a_node_that_joined_needs_no_join_file_again_where_its_key_stays_in_memory() {
+    scene(async |scene| {
+        tell_bank(&scene.controller).await;
+        until("the first state", || scene.controller.acknowledged().len() == 5).await;
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let kept = memory.path().join("node.pem");
+        let first = start_joining(&scene, memory.path()).await;
+        until("the key", || kept.exists()).await;
+        assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+        until("a stream", || first.discovery.connected.get()).await;
+        // The token is spent, and the next run comes up all the same.
+        let joins = || scene.controller.signed().iter().filter(|name| *name == NODE).count();
+        let before = joins();
+        let second = tempfile::tempdir_in("/dev/shm").unwrap();
+        std::fs::copy(&kept, second.path().join("node.pem")).unwrap();
+        let node = start_in(&scene, second.path()).await;
+        until("a stream", || node.discovery.connected.get()).await;
+        assert_eq!(joins(), before);
+        assert!(!scene.directory.join("node.pem").exists() || is_in_memory(&scene.directory));
+    });
+}
+
+#[test]
+fn a_controller_that_begins_anew_is_joined_anew() {
+    scene(async |scene| {
+        tell_bank(&scene.controller).await;
+        until("the first state", || scene.controller.acknowledged().len() == 5).await;
+        scene.controller.stop();
+        let other = super::Controller::start(&scene.directory.join("ads.sock"));
+        until("the refusal", || scene.node.discovery.trouble.borrow().contains("does not chain to a root"))
+            .await;
+        assert!(other.signed().is_empty());
+        other.write_join_file(&scene.directory.join("join"), "n1");
+        until("the node joins", || other.signed().first().is_some_and(|name| name == NODE)).await;
+        other.send(&[("default", other.trust_bundle())], &[]).await;
+        let issuer = other.trust_bundle().issuer_key_id;
+        until("the new issuer's", || {
+            let certificate = scene.node.identities.certificate(&TELLER.parse().unwrap());
+            certificate.is_ok_and(|certificate| certificate.issuer_key_id == issuer)
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_spent_token_says_what_to_do() {
+    scene(async |scene| {
+        until("it joined", || !scene.controller.signed().is_empty()).await;
+        let second = scene.directory.join("second");
+        std::fs::create_dir(&second).unwrap();
+        let node = start_in(&scene, &second).await;
+        let trouble = || node.discovery.trouble.borrow().clone();
+        until("the refusal", || trouble().contains("the token was used already")).await;
+        assert!(trouble().contains("ask the controller for a new join file"), "{}", trouble());
+    });
+}
+
+fn is_in_memory(directory: &std::path::Path) -> bool {
+    nix::sys::statfs::statfs(directory).unwrap().filesystem_type() == nix::sys::statfs::TMPFS_MAGIC
+}
+
+/// The same, with a join file of its own.
+async fn start_joining(scene: &Scene, directory: &std::path::Path) -> Rc<super::Node> {
+    let join = directory.join("join");
+    scene.controller.write_join_file(&join, "n1");
+    let options = Options { run_dir: directory.to_owned(), join, ..super::options(&scene.directory) };
+    start(&options).await.unwrap()
+}

@@ -51,15 +51,12 @@ impl Bundle {
     ) -> Result<Self, BundleError> {
         let mut anchors = RootCertStore::empty();
         for (index, root) in roots.iter().enumerate() {
-            anchors
-                .add(root.clone())
-                .map_err(|error| BundleError { index, problem: error.to_string() })?;
+            anchors.add(root.clone()).map_err(|error| BundleError { index, problem: error.to_string() })?;
         }
         let anchors = Arc::new(anchors);
         // The only way this fails is that there is no root: then nobody is believed.
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&anchors), provider())
-            .build()
-            .ok();
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&anchors), provider()).build().ok();
         Ok(Self { trust_domain: trust_domain.to_owned(), roots, revoked, issuer_key_id, anchors, clients })
     }
 

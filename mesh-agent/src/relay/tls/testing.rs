@@ -149,8 +149,7 @@ impl Authority {
         let key = provider.key_provider.load_private_key(key.into()).unwrap();
         Certificate {
             id: wanted.uris[0].parse().unwrap_or_else(|_| self.id("none")),
-            key: Arc::new(rustls::sign::CertifiedKey::new(chain.clone(), key)),
-            chain,
+            key: Arc::new(rustls::sign::CertifiedKey::new(chain, key)),
             not_before: wanted.not_before,
             not_after: wanted.not_after,
             serial: wanted.tag.serial([7; 8]).to_vec(),
@@ -158,4 +157,3 @@ impl Authority {
         }
     }
 }
-

@@ -37,7 +37,10 @@ async fn shake(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Outcome 
         let mut stream = TlsConnector::from(client).connect(name, near).await?;
         let (version, group) = {
             let connection = stream.get_ref().1;
-            (connection.protocol_version(), connection.negotiated_key_exchange_group().map(|group| group.name()))
+            (
+                connection.protocol_version(),
+                connection.negotiated_key_exchange_group().map(|group| group.name()),
+            )
         };
         stream.write_all(b"x").await?;
         stream.read_u8().await?;
@@ -62,7 +65,12 @@ async fn shake(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Outcome 
 }
 
 /// `client` opens a tunnel to `server`, which it takes for one of `expected`; each believes `trust`.
-async fn tunnel(client: &Certificate, server: &Certificate, trust: &Arc<Trust>, expected: &[SpiffeId]) -> Outcome {
+async fn tunnel(
+    client: &Certificate,
+    server: &Certificate,
+    trust: &Arc<Trust>,
+    expected: &[SpiffeId],
+) -> Outcome {
     let expected: BTreeSet<SpiffeId> = expected.iter().cloned().collect();
     shake(client_config(client, trust, expected), server_config(server, trust)).await
 }
@@ -123,7 +131,11 @@ const WRONG: &[(Wrong, Reason, &str, Reason)] = &[
     (
         |authority| {
             let now = SystemTime::now();
-            authority.issue(&Wanted { not_before: now - 2 * HOUR, not_after: now - HOUR, ..wanted(authority) })
+            authority.issue(&Wanted {
+                not_before: now - 2 * HOUR,
+                not_after: now - HOUR,
+                ..wanted(authority)
+            })
         },
         Reason::CertificateExpired,
         "expired at 20",
@@ -132,7 +144,11 @@ const WRONG: &[(Wrong, Reason, &str, Reason)] = &[
     (
         |authority| {
             let now = SystemTime::now();
-            authority.issue(&Wanted { not_before: now + HOUR, not_after: now + 2 * HOUR, ..wanted(authority) })
+            authority.issue(&Wanted {
+                not_before: now + HOUR,
+                not_after: now + 2 * HOUR,
+                ..wanted(authority)
+            })
         },
         Reason::CertificateNotYetValid,
         "clock skew",
@@ -189,7 +205,10 @@ async fn every_wrong_certificate_has_its_reason_at_both_ends() {
             assert_eq!(seen.reason(), *reason, "{index}: {seen}");
             assert!(seen.to_string().contains(part), "{index}: {seen}");
             assert_eq!(heard.reason(), *told, "{index}: {heard}");
-            assert!(heard.to_string().contains("the peer refused this side's certificate"), "{index}: {heard}");
+            assert!(
+                heard.to_string().contains("the peer refused this side's certificate"),
+                "{index}: {heard}"
+            );
         }
     }
 }
@@ -205,7 +224,9 @@ async fn another_pods_name_is_refused_with_both_names() {
     let text = fault.to_string();
     assert!(text.contains("proved to be spiffe://cluster.local/ns/bank/sa/clerk"), "{text}");
     assert!(
-        text.contains("expected spiffe://cluster.local/ns/bank/sa/safe or spiffe://cluster.local/ns/bank/sa/vault"),
+        text.contains(
+            "expected spiffe://cluster.local/ns/bank/sa/safe or spiffe://cluster.local/ns/bank/sa/vault"
+        ),
         "{text}"
     );
 }
@@ -263,7 +284,8 @@ async fn what_is_not_tls_is_no_tunnel() {
         far
     };
     let name = server_name("127.0.0.1".parse().unwrap());
-    let (result, far) = tokio::join!(TlsConnector::from(Arc::clone(&config)).connect(name.clone(), near), answer);
+    let (result, far) =
+        tokio::join!(TlsConnector::from(Arc::clone(&config)).connect(name.clone(), near), answer);
     assert_eq!(fault_of(&result.err().unwrap()).reason(), Reason::PeerNotHbone);
     drop(far);
     let (near, far) = duplex(4096);
@@ -287,7 +309,8 @@ async fn both_roots_count_while_they_are_rotated() {
     let roots = vec![old.root().clone(), new.root().clone()];
     let both = Bundle::new(TD, roots, BTreeSet::new(), Vec::new()).unwrap();
     let trust = Arc::new(Trust::new(Arc::new(both)));
-    let outcome = tunnel(&old.certificate("teller"), &new.certificate("vault"), &trust, &[old.id("vault")]).await;
+    let outcome =
+        tunnel(&old.certificate("teller"), &new.certificate("vault"), &trust, &[old.id("vault")]).await;
     assert!(outcome.client.is_ok() && outcome.server.is_ok());
 }
 
@@ -301,7 +324,7 @@ async fn only_the_controller_is_the_controller() {
     let text = outcome.client.unwrap_err().to_string();
     assert!(text.contains("expected spiffe://cluster.local/mesh/control"), "{text}");
     let control = authority.issue(&Wanted::new("spiffe://cluster.local/mesh/control"));
-    let (leaf, rest) = control.chain.split_first().unwrap();
+    let (leaf, rest) = control.key.cert.split_first().unwrap();
     let now = SystemTime::now();
     assert_eq!(verify(&authority.bundle(), leaf, rest, now, End::Server, &Expected::Controller), Ok(()));
 }
@@ -311,7 +334,7 @@ fn clocks_may_differ_a_little() {
     let authority = Authority::new(TD);
     let certificate = authority.certificate("vault");
     let bundle = authority.bundle();
-    let (leaf, rest) = certificate.chain.split_first().unwrap();
+    let (leaf, rest) = certificate.key.cert.split_first().unwrap();
     let at = |now| verify(&bundle, leaf, rest, now, End::Client, &Expected::AnyWorkload);
     let second = Duration::from_secs(1);
     assert_eq!(at(certificate.not_before - CLOCK_SKEW + second), Ok(()));

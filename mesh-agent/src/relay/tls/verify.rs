@@ -102,10 +102,7 @@ fn name(bundle: &Bundle, leaf: &Leaf, expected: &Expected) -> Result<(), TlsFaul
     }
     let peer = leaf.peer_name()?;
     if peer.id.trust_domain() != bundle.trust_domain {
-        return Err(TlsFault::TrustDomain {
-            expected: bundle.trust_domain.clone(),
-            got: leaf.uri.clone(),
-        });
+        return Err(TlsFault::TrustDomain { expected: bundle.trust_domain.clone(), got: leaf.uri.clone() });
     }
     match expected {
         Expected::Workload(ids) if !ids.contains(&peer.id) => Err(TlsFault::Name {

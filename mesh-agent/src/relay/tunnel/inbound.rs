@@ -34,7 +34,7 @@ use super::outbound::Pod;
 use super::pool::HANDSHAKE_WITHIN;
 use super::report::{Connection, Gauge, PeerIdentity, Side};
 use super::session::{
-    CONNECTION_WINDOW, EXPIRING, FRAME, HEADERS, SEND_BUFFER, STREAM_WINDOW, STREAMS, Session, alive,
+    CONNECTION_WINDOW, FRAME, HEADERS, SEND_BUFFER, STREAM_WINDOW, STREAMS, Session, alive,
 };
 use super::sockets::Sockets;
 use crate::relay::identity::Certificate;
@@ -204,7 +204,7 @@ async fn serve<S: Sockets>(
     tokio::pin!(over);
     let farewell = async {
         tokio::select! {
-            () = session.expires(EXPIRING) => {}
+            () = session.expires(session.margin()) => {}
             _ = worker.draining.closed() => {}
         }
     };

@@ -112,13 +112,15 @@ async fn serve<S: Sockets>(
         let detail = format!("discovery knows no enrolled pod at {} any more", destination.ip());
         Failure::new(Reason::EndpointGone, detail)
     })?;
-    if let Some(id) = expected.first() {
-        connection.report.peer = PeerIdentity::Expected(Arc::new(id.clone()));
-    }
+    let hoped =
+        expected.first().map_or(PeerIdentity::Unknown, |id| PeerIdentity::Expected(Arc::new(id.clone())));
+    connection.report.peer = hoped.clone();
     let certificate = worker.certificate(&resident.id).await?;
     let key = Key { pod: Arc::clone(&pod.uid), destination: destination.ip(), expected };
     let baggage = baggage(&resident);
     for attempt in 1.. {
+        // What an earlier attempt's tunnel proved says nothing of this one's.
+        connection.report.peer = hoped.clone();
         // The application may give up while it waits.
         let opening = async {
             let lease = pool::acquire(worker, &key, &certificate).await?;

@@ -28,7 +28,7 @@ use super::failure::Failure;
 use super::open::{Closer, Place, What};
 use super::report::Gauge;
 use super::session::{
-    CONNECTION_WINDOW, EXPIRING, FRAME, HEADERS, SEND_BUFFER, STREAM_WINDOW, STREAMS, Session, alive,
+    CONNECTION_WINDOW, FRAME, HEADERS, SEND_BUFFER, STREAM_WINDOW, STREAMS, Session, alive,
 };
 use super::sockets::Sockets;
 use super::watched::{Broken, Watched};
@@ -351,7 +351,7 @@ async fn drive<S: Sockets, T>(
         _ = place.closer().closed() => {}
         () = async {
             // Before the certificate is over others take new streams, and what is left may finish.
-            tunnel.session.expires(EXPIRING).await;
+            tunnel.session.expires(tunnel.session.margin()).await;
             tunnel.retire();
             std::future::pending::<()>().await;
         } => {}

@@ -38,6 +38,7 @@ pub(crate) struct Session {
     pub id: Arc<SpiffeId>,
     /// When its certificate ends.
     pub not_after: SystemTime,
+    margin: Duration,
     chain: Vec<CertificateDer<'static>>,
     client: bool,
 }
@@ -53,6 +54,7 @@ impl Session {
         Ok(Self {
             id: Arc::new(id),
             not_after,
+            margin: margin(not_after.duration_since(SystemTime::now()).unwrap_or_default()),
             chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
             client,
         })
@@ -63,9 +65,14 @@ impl Session {
         tls::still_believed(bundle, &self.chain, self.client, now).err().map(|fault| fault.reason())
     }
 
-    /// Whether its certificate counts for no more than [`EXPIRING`].
+    /// So long before its certificate is over it takes no new stream.
+    pub(crate) fn margin(&self) -> Duration {
+        self.margin
+    }
+
+    /// Whether its certificate is that close to its end.
     pub(crate) fn is_expiring(&self) -> bool {
-        self.not_after <= SystemTime::now() + EXPIRING
+        self.not_after <= SystemTime::now() + self.margin
     }
 
     /// Waits until its certificate is over in `before`. By the clock on the wall, which may be set
@@ -77,9 +84,14 @@ impl Session {
     }
 }
 
-/// So long before its certificate is over a tunnel takes no new stream.
-pub(crate) const EXPIRING: Duration = Duration::from_secs(30);
+/// The longest time before its certificate is over that a tunnel takes no new stream.
+const EXPIRING: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(10);
+
+/// That time by what is left at the handshake: a part of it, so that no tunnel is of no use from the beginning.
+fn margin(left: Duration) -> Duration {
+    EXPIRING.min(left / 4)
+}
 
 /// Asks the other end whether it is there; ends when it does not answer (RFC 9113, 6.7).
 pub(crate) async fn alive(mut pings: PingPong) {

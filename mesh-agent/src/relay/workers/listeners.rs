@@ -16,7 +16,9 @@ use crate::relay::tunnel::outbound::Pod;
 /// How long until a pod whose listeners did not come is asked for again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Which listeners a pod is served at: of which namespace, from which wire.
+/// Which listeners a pod is served at: of which namespace, and [`PodReport::listeners`].
+///
+/// [`PodReport::listeners`]: crate::handover::PodReport::listeners
 type Served = (u64, u64);
 
 /// Follows wire's reports for as long as relay runs.
@@ -49,17 +51,16 @@ async fn take_up(
     channel: &Channel,
     served: &mut BTreeMap<String, Served>,
 ) -> bool {
-    let generation = node.link.generation.get();
-    let wired: Vec<(String, u64)> = node
+    let wired: Vec<(String, Served)> = node
         .pods
         .borrow()
         .values()
-        .filter(|report| report.state == PodState::Wired && report.netns != 0)
-        .map(|report| (report.uid.clone(), report.netns))
+        .filter(|report| report.state == PodState::Wired && report.netns != 0 && report.listeners != 0)
+        .map(|report| (report.uid.clone(), (report.netns, report.listeners)))
         .collect();
     let mut complete = true;
-    for (uid, netns) in wired {
-        if served.get(&uid) == Some(&(netns, generation)) {
+    for (uid, (netns, made)) in wired {
+        if served.get(&uid) == Some(&(netns, made)) {
             continue;
         }
         let pod = Pod { uid: Arc::from(uid.as_str()), netns };
@@ -69,7 +70,7 @@ async fn take_up(
         };
         match outcome {
             Ok(()) => {
-                served.insert(uid, (netns, generation));
+                served.insert(uid, (netns, made));
             }
             Err(trouble) => {
                 complete = false;

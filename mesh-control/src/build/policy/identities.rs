@@ -42,13 +42,7 @@ fn exactly_named<'a>(
 
 impl Matcher {
     /// Whether the parts that name identities mean this one.
-    fn means_identity(
-        &self,
-        namespace: &str,
-        account: &str,
-        own: Option<&str>,
-        trust_domain: &str,
-    ) -> bool {
+    fn means_identity(&self, namespace: &str, account: &str, own: Option<&str>, trust_domain: &str) -> bool {
         let listed = |list: &Option<Vec<String>>, value: &str| {
             list.as_ref().is_none_or(|list| list.iter().any(|item| item == value))
         };

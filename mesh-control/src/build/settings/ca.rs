@@ -56,9 +56,8 @@ pub(super) fn read(value: &Value, problems: &mut Vec<Problem>) -> CaSettings {
     };
     let named = fields.get::<SecretRef>("secretRef", problems);
     let path = fields.path("secretRef");
-    read.secret = named
-        .or_closed(SecretRef::default())
-        .map(|secret| ObjectName::new(&secret.namespace, &secret.name));
+    read.secret =
+        named.or_closed(SecretRef::default()).map(|secret| ObjectName::new(&secret.namespace, &secret.name));
     if read.secret.as_ref().is_some_and(|secret| secret.name.is_empty() || secret.namespace.is_empty()) {
         problems.push(Problem::invalid(&path, "needs the name and the namespace of a Secret"));
     }

@@ -330,3 +330,40 @@ fn proof_on_a_udp_port_is_said_to_be_weaker() {
     let (mesh, _) = with(&access("x", "{selector: {}, ingress: [{mtls: Required, ports: [{port: 53}]}]}"));
     assert!(mesh.condition("AccessPolicy/shop/x", "UDPUnproven").is_none());
 }
+
+#[test]
+fn who_proves_an_identity_from_elsewhere_is_meant_by_name_and_not_by_label() {
+    let groups = |from: &str| {
+        let account =
+            "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: teller, namespace: bank}\n";
+        let rule = format!(
+            "{{selector: {{}}, ingress: [{{name: x, from: [{from}]}}], egress: [{{name: x, to: [{from}]}}]}}"
+        );
+        let (_, policy) = with(&(access("x", &rule) + account));
+        let ids = |rules: Vec<Rule>| {
+            let rule = rules.into_iter().find(|rule| rule.rule == "x").unwrap();
+            rule.peers[0].groups.clone().unwrap().ids
+        };
+        (ids(policy.ingress.unwrap().rules), ids(policy.egress.unwrap().rules))
+    };
+    let alone = |namespace, account| mesh_api::GroupId::of_identity(namespace, account).get();
+    for (from, meant) in [
+        ("{serviceAccounts: [x, y]}", vec![alone("shop", "x"), alone("shop", "y")]),
+        ("{serviceAccounts: [teller], namespaces: [bank]}", vec![alone("bank", "teller")]),
+        // Nobody has this one yet; whoever does will be meant.
+        ("{spiffe: ['spiffe://cluster.local/ns/new/sa/s']}", vec![alone("new", "s")]),
+        ("{namespaces: [bank]}", vec![alone("bank", "teller")]),
+        ("{spiffe: ['spiffe://cluster.local/ns/bank/sa/*']}", vec![alone("bank", "teller")]),
+        ("{spiffe: ['spiffe://other/ns/bank/sa/teller']}", vec![]),
+        ("{namespaces: [bank], pods: {}}", vec![]),
+        ("{namespaceSelector: {}, serviceAccounts: [teller]}", vec![]),
+    ] {
+        let (ingress, egress) = groups(from);
+        let mut meant = meant;
+        meant.sort_unstable();
+        let mut sent = ingress.clone();
+        sent.sort_unstable();
+        assert_eq!(sent, meant, "{from}");
+        assert!(egress.is_empty(), "{from}: on egress an address only selects");
+    }
+}

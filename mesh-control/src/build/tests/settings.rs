@@ -90,7 +90,9 @@ fn the_authority_and_the_tunnel_are_read() {
     assert!(config.unknown_closed);
     assert_eq!(config.access_log.unwrap(), mesh_api::resources::AccessLog { format: 1, level: 1 });
     let hours = |hours: u64| std::time::Duration::from_secs(hours * 3600);
-    let asked = authority("{tunnel: HBONE, ca: {rootTTL: 100h, issuerTTL: 50h, secretRef: {name: mesh-ca, namespace: mesh-system}}}");
+    let asked = authority(
+        "{tunnel: HBONE, ca: {rootTTL: 100h, issuerTTL: 50h, secretRef: {name: mesh-ca, namespace: mesh-system}}}",
+    );
     assert_eq!((asked.root_ttl, asked.issuer_ttl, asked.workload_ttl), (hours(100), hours(50), hours(24)));
     assert_eq!(asked.secret, Some(crate::objects::ObjectName::new("mesh-system", "mesh-ca")));
 }
@@ -100,7 +102,10 @@ fn an_authority_that_cannot_be_is_refused_by_field_and_the_default_holds() {
     for (ca, said) in [
         ("{workloadTTL: 24}", "spec.ca.workloadTTL: invalid type"),
         ("{workloadTTL: 1d}", "spec.ca.workloadTTL: `1d` is not a duration; write a number with h, m or s"),
-        ("{workloadTTL: 5s}", "spec.ca.workloadTTL: `5s` is not between 30s and 720h; 24h holds until it is corrected"),
+        (
+            "{workloadTTL: 5s}",
+            "spec.ca.workloadTTL: `5s` is not between 30s and 720h; 24h holds until it is corrected",
+        ),
         ("{rootTTL: 9999999h}", "spec.ca.rootTTL: `9999999h` is not between"),
         ("{rootTTL: 100h}", "spec.ca.rootTTL: 100h is less than twice issuerTTL (2160h)"),
         ("{issuerTTL: 1h}", "spec.ca.issuerTTL: 1h is less than twice workloadTTL (24h)"),

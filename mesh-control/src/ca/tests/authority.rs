@@ -71,7 +71,9 @@ fn a_lost_join_file_is_written_anew_and_strangers_are_cleared_away() {
 #[test]
 fn only_the_owner_may_read_and_no_token_is_kept() {
     let stage = Stage::new();
-    let mode = |path: &str| std::fs::metadata(stage.directory.path().join(path)).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &str| {
+        std::fs::metadata(stage.directory.path().join(path)).unwrap().permissions().mode() & 0o777
+    };
     assert_eq!((mode("ca"), mode("join")), (0o700, 0o711));
     for file in ["ca/state.json", "ca/issued", "ca/tls.key", "ca/tls.crt", "ca/ca.crt", "join/n1"] {
         assert_eq!(mode(file), 0o600, "{file}");

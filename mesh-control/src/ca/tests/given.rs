@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose,
-    NameConstraints,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, GeneralSubtree, IsCa, KeyPair,
+    KeyUsagePurpose, NameConstraints,
 };
 
 use super::{Stage, texts};
@@ -72,22 +72,43 @@ fn what_is_wrong_with_a_given_authority_is_said_and_the_last_good_one_signs() {
         {
             let mut params = authority("constrained");
             let permitted_subtrees = vec![GeneralSubtree::DnsName("acme.example".to_owned())];
-            params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+            params.name_constraints =
+                Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
             params
         },
         &root,
     );
     for (chain, key, roots, said) in [
-        (&good, &other_key, &roots, "tls.key of Secret mesh-system/ca is not the key of the first certificate of tls.crt"),
+        (
+            &good,
+            &other_key,
+            &roots,
+            "tls.key of Secret mesh-system/ca is not the key of the first certificate of tls.crt",
+        ),
         (&good, &key, &String::new(), "Secret mesh-system/ca has no ca.crt; give all of tls.crt"),
         (&good, &String::new(), &roots, "has no tls.key"),
-        (&good, &key, &"nonsense".to_owned(), "ca.crt of Secret mesh-system/ca cannot be read: there is no certificate in it"),
+        (
+            &good,
+            &key,
+            &"nonsense".to_owned(),
+            "ca.crt of Secret mesh-system/ca cannot be read: there is no certificate in it",
+        ),
         (&good, &"nonsense".to_owned(), &roots, "tls.key of Secret mesh-system/ca cannot be read"),
         (&good, &key, &other_root, "tls.crt of Secret mesh-system/ca does not lead to a root of ca.crt"),
         (&not_authority.0, &not_authority.1, &roots, "(CN=leaf) is not a CA; issue it as a CA"),
-        (&expired.0, &expired.1, &roots, "(CN=dated) is not valid now: it is valid from 2001-01-01T00:00:00Z to 2002-01-01T00:00:00Z; renew it"),
+        (
+            &expired.0,
+            &expired.1,
+            &roots,
+            "(CN=dated) is not valid now: it is valid from 2001-01-01T00:00:00Z to 2002-01-01T00:00:00Z; renew it",
+        ),
         (&future.0, &future.1, &roots, "is not valid now: it is valid from 3001"),
-        (&constrained.0, &constrained.1, &roots, "has a name constraint, under which no SPIFFE ID is accepted"),
+        (
+            &constrained.0,
+            &constrained.1,
+            &roots,
+            "has a name constraint, under which no SPIFFE ID is accepted",
+        ),
     ] {
         give_secret(&mut stage, chain, key, roots);
         assert!(problem(&stage).contains(said), "{said}: {}", problem(&stage));
@@ -95,7 +116,10 @@ fn what_is_wrong_with_a_given_authority_is_said_and_the_last_good_one_signs() {
     }
     stage.demand.secret = None;
     stage.step(1);
-    assert!(problem(&stage).contains("spec.ca.secretRef names Secret mesh-system/ca, which the source does not have"));
+    assert!(
+        problem(&stage)
+            .contains("spec.ca.secretRef names Secret mesh-system/ca, which the source does not have")
+    );
     let data = texts("no base64!", "x", "x");
     stage.demand.secret = Some(Arc::new(CaSecret { data, string_data: [].into() }));
     stage.step(1);
@@ -147,7 +171,8 @@ fn a_secret_is_taken_over_step_by_step_and_its_renewal_at_once() {
 #[test]
 fn files_of_the_directory_are_used_as_given() {
     let root = root("acme root");
-    let middle = CertifiedIssuer::signed_by(authority("acme middle"), KeyPair::generate().unwrap(), &root).unwrap();
+    let middle =
+        CertifiedIssuer::signed_by(authority("acme middle"), KeyPair::generate().unwrap(), &root).unwrap();
     let key = KeyPair::generate().unwrap();
     let chain = authority("acme issuer").signed_by(&key, &middle).unwrap().pem() + &middle.pem();
     let mut stage = Stage::new();
@@ -156,11 +181,18 @@ fn files_of_the_directory_are_used_as_given() {
     };
     write(&stage, "tls.crt", &chain);
     stage.step(1);
-    assert!(problem(&stage).contains("tls.key of the controller's directory is not the key"), "{}", problem(&stage));
+    assert!(
+        problem(&stage).contains("tls.key of the controller's directory is not the key"),
+        "{}",
+        problem(&stage)
+    );
     write(&stage, "tls.key", &key.serialize_pem());
     write(&stage, "ca.crt", &root.pem());
     stage.step(1);
-    assert_eq!((problem(&stage).as_str(), stage.authority.report(stage.now).phase), ("", Phase::Distributing));
+    assert_eq!(
+        (problem(&stage).as_str(), stage.authority.report(stage.now).phase),
+        ("", Phase::Distributing)
+    );
     stage.step(1);
     stage.until_stable();
     let n1 = stage.join("n1");

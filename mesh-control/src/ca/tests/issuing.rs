@@ -11,7 +11,9 @@ use crate::ca::{Peer, PeerError};
 fn a_token_lets_its_node_join_once() {
     let stage = Stage::new();
     let (n1, n2) = (stage.join_file("n1"), stage.join_file("n2"));
-    let refused = |node: &str, token: &str| stage.authority.join(node, token, &csr(), stage.now).unwrap_err().to_string();
+    let refused = |node: &str, token: &str| {
+        stage.authority.join(node, token, &csr(), stage.now).unwrap_err().to_string()
+    };
     assert!(refused("n1", &n2.token).contains("the token is not the one of node n1"));
     assert!(refused("n1", "").contains("the token is not the one of node n1"));
     assert!(refused("n9", &n1.token).contains("there is no node `n9`"));
@@ -29,7 +31,10 @@ fn an_expired_token_is_refused_and_a_new_one_is_to_be_had() {
     stage.step(3600);
     assert!(!stage.has_join_file("n1"), "nobody can use it any more");
     let error = stage.authority.join("n1", &old, &csr(), stage.now).unwrap_err().to_string();
-    assert!(error.contains("the join token of node n1 expired at 20") && error.contains("POST /join"), "{error}");
+    assert!(
+        error.contains("the join token of node n1 expired at 20") && error.contains("POST /join"),
+        "{error}"
+    );
     let report = stage.authority.invite_again("n1", stage.now).unwrap();
     assert!(report.file.ends_with("join/n1"));
     stage.join("n1");
@@ -42,7 +47,10 @@ fn a_node_is_given_the_identities_of_its_own_live_enrolled_pods_only() {
     let n1 = stage.join("n1");
     let refused = |uid: &str| stage.issue(&n1, uid).unwrap_err().to_string();
     assert!(stage.issue(&n1, "u-a").is_ok());
-    assert_eq!(refused("u-b"), "pod u-b is not on node n1: a node is given the identities of its own pods only");
+    assert_eq!(
+        refused("u-b"),
+        "pod u-b is not on node n1: a node is given the identities of its own pods only"
+    );
     assert!(refused("u-x").contains("pod u-x is not known"));
     stage.place("a", "n1", "web", true, true);
     assert!(refused("u-a").contains("pod shop/a (u-a) has ended"));
@@ -50,9 +58,18 @@ fn a_node_is_given_the_identities_of_its_own_live_enrolled_pods_only() {
     assert!(refused("u-a").contains("pod shop/a (u-a) is not enrolled"));
     // Two manifests by hand with one UID: which of them is meant cannot be told.
     stage.place("a", "n1", "web", true, false);
-    let twin = crate::ca::Placement { uid: "u-a".into(), node: "n1".into(), service_account: "admin".into(), enrolled: true, ended: false };
+    let twin = crate::ca::Placement {
+        uid: "u-a".into(),
+        node: "n1".into(),
+        service_account: "admin".into(),
+        enrolled: true,
+        ended: false,
+    };
     stage.placements.update([(crate::objects::ObjectName::new("bank", "twin"), Some(twin))]);
-    assert!(refused("u-a").contains("UID u-a is that of bank/twin, shop/a") || refused("u-a").contains("UID u-a is that of shop/a, bank/twin"));
+    assert!(
+        refused("u-a").contains("UID u-a is that of bank/twin, shop/a")
+            || refused("u-a").contains("UID u-a is that of shop/a, bank/twin")
+    );
 }
 
 #[test]
@@ -132,13 +149,20 @@ fn every_issuance_is_in_the_report_and_a_node_is_bounded() {
     let n1 = stage.join("n1");
     stage.issue(&n1, "u-a").unwrap();
     let identities = stage.authority.identities(stage.now).identities;
-    let shown: Vec<_> = identities.iter().map(|issued| (issued.node.as_str(), issued.identity.as_str(), issued.pod_uid.as_str())).collect();
+    let shown: Vec<_> = identities
+        .iter()
+        .map(|issued| (issued.node.as_str(), issued.identity.as_str(), issued.pod_uid.as_str()))
+        .collect();
     assert_eq!(
         shown,
-        [("n1", "spiffe://cluster.local/mesh/node/n1", ""), ("n1", "spiffe://cluster.local/ns/shop/sa/web", "u-a")]
+        [
+            ("n1", "spiffe://cluster.local/mesh/node/n1", ""),
+            ("n1", "spiffe://cluster.local/ns/shop/sa/web", "u-a")
+        ]
     );
     let csr = csr();
-    let refused = (0..600).filter_map(|_| stage.authority.issue(&n1, "u-a", &csr, stage.now).err()).last().unwrap();
+    let refused =
+        (0..600).filter_map(|_| stage.authority.issue(&n1, "u-a", &csr, stage.now).err()).last().unwrap();
     assert!(refused.to_string().contains("node n1 asks for more than"), "{refused}");
     let n2 = stage.join("n2");
     assert!(stage.issue(&n2, "u-b").is_ok(), "others are not touched");

@@ -57,8 +57,10 @@ impl Agent {
 
     pub(super) async fn join(address: SocketAddr, file: &JoinFile) -> Result<Self, Status> {
         let mut agent = Self::nameless(file);
-        let connected = agent.connect(address).await.map_err(|error| Status::unavailable(error.to_string()))?;
-        let request = JoinRequest { node: file.node.clone(), token: file.token.clone(), csr: csr(&agent.key) };
+        let connected =
+            agent.connect(address).await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let request =
+            JoinRequest { node: file.node.clone(), token: file.token.clone(), csr: csr(&agent.key) };
         let reply = NodeIdentityClient::new(connected.channel).join(request).await?.into_inner();
         agent.chain = reply.chain.into_iter().map(Into::into).collect();
         Ok(agent)
