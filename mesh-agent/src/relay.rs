@@ -37,12 +37,12 @@ mod scrape;
 mod serve;
 mod snapshot;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod tunnel;
 mod workers;
 mod world;
-#[cfg(test)]
-mod tests;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -193,6 +193,7 @@ fn carry(
     let workers = Rc::new(workers::Workers::start(count.map_or(1, usize::from), &shared)?);
     let channel = tunnel::channel::Channel::new(sockets);
     tokio::task::spawn_local(workers::listeners::keep(Rc::clone(node), Rc::clone(&workers), channel));
+    tokio::task::spawn_local(workers::memory::watch(Arc::clone(&node.tunnel)));
     let telling = tokio::task::spawn_local(telemetry::follow(Rc::clone(node), reports));
     Ok((workers, telling))
 }

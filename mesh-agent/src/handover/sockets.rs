@@ -137,7 +137,9 @@ pub(crate) enum ChannelError {
     )]
     Cut,
     /// The message is none of this version.
-    #[error("a message on the sockets channel does not decode: {0}; run the same mesh-agent for wire and relay")]
+    #[error(
+        "a message on the sockets channel does not decode: {0}; run the same mesh-agent for wire and relay"
+    )]
     Decode(#[source] postcard::Error),
     /// The message could not be encoded.
     #[error("a message for the sockets channel does not encode: {0}")]
@@ -211,13 +213,9 @@ fn receive_into<M: DeserializeOwned>(
     mut control: RecvAncillaryBuffer<'_>,
 ) -> Result<(M, Vec<OwnedFd>), ChannelError> {
     let mut body = vec![0; MESSAGE_LIMIT];
-    let received = rustix::net::recvmsg(
-        from,
-        &mut [IoSliceMut::new(&mut body)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )
-    .map_err(io::Error::from)?;
+    let received =
+        rustix::net::recvmsg(from, &mut [IoSliceMut::new(&mut body)], &mut control, RecvFlags::CMSG_CLOEXEC)
+            .map_err(io::Error::from)?;
     let descriptors = control
         .drain()
         .filter_map(|part| match part {

@@ -136,9 +136,7 @@ impl Identities {
             Some(certificate) if now < certificate.not_after => Ok(Arc::clone(certificate)),
             Some(_) => Err(NoCertificate::Expired { id: id.clone(), why }),
             None if slot.schedule.attempts() == 0 => Err(NoCertificate::Awaited(id.clone())),
-            None => {
-                Err(NoCertificate::Failed { id: id.clone(), attempts: slot.schedule.attempts(), why })
-            }
+            None => Err(NoCertificate::Failed { id: id.clone(), attempts: slot.schedule.attempts(), why }),
         }
     }
 

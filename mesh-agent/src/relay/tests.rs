@@ -368,7 +368,10 @@ fn reports_become_lines_answers_and_readiness() {
         assert_eq!(status["wire"]["programmed"], true);
         let (_, failures) = http(&scene.directory, "GET /failures?pod=bank/vault").await;
         assert_eq!(failures[0]["reason"], line["reason"], "{failures}");
-        assert_eq!(http(&scene.directory, "GET /failures?reason=NameMismatch").await.1, serde_json::json!([]));
+        assert_eq!(
+            http(&scene.directory, "GET /failures?reason=NameMismatch").await.1,
+            serde_json::json!([])
+        );
         let (_, identities) = http(&scene.directory, "GET /identities").await;
         assert!(identities.to_string().contains(r#""pods":["bank/vault"]"#), "{identities}");
         let (_, pods) = http(&scene.directory, "GET /pods").await;

@@ -121,7 +121,9 @@ pub(crate) fn server_name(address: IpAddr) -> ServerName<'static> {
 pub(crate) fn peer_of(connection: &CommonState) -> Result<PeerName, TlsFault> {
     match connection.alpn_protocol() {
         Some(ALPN) => {}
-        other => return Err(TlsFault::Protocol(other.map(|name| String::from_utf8_lossy(name).into_owned()))),
+        other => {
+            return Err(TlsFault::Protocol(other.map(|name| String::from_utf8_lossy(name).into_owned())));
+        }
     }
     let chain = connection.peer_certificates().unwrap_or_default();
     let leaf = Leaf::parse(chain.first().ok_or(TlsFault::NoClientCertificate)?)?;

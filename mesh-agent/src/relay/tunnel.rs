@@ -13,7 +13,7 @@
 //! | [`hbone`] | the wire format, purely |
 //! | [`outbound`], [`inbound`] | the two sides |
 //! | [`pool`], [`session`], [`watched`] | tunnels: shared, believed, broken |
-//! | [`copy`] | bytes both ways |
+//! | [`copy`], [`read_ahead`] | bytes both ways |
 //! | [`open`] | finds what may not stay open |
 //! | [`sockets`], [`stock`], [`channel`] | sockets in pods' namespaces, from wire |
 //! | [`limits`] | what is refused before relay is out of it |
@@ -28,6 +28,7 @@ pub(crate) mod limits;
 pub(crate) mod open;
 pub(crate) mod outbound;
 pub(crate) mod pool;
+pub(crate) mod read_ahead;
 pub(crate) mod report;
 pub(crate) mod session;
 pub(crate) mod sockets;
@@ -53,7 +54,10 @@ use failure::Failure;
 use limits::{Files, Handshakes};
 use open::{Admitted, Closer, Open, What};
 use report::Reporter;
+use session::Doubt;
 
+/// How long a pod's connections wait in the backlog until it can be served.
+const READY_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection waits for its pod's first certificate.
 const CERTIFICATE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -107,6 +111,27 @@ impl<S: sockets::Sockets> Worker<S> {
         found.map_err(|error| Failure::new(error.reason(), error.to_string()))
     }
 
+    /// Waits until a pod is known and has a certificate, for a while: a relay that has just started
+    /// lets what waits for it wait a little longer, rather than refuse it.
+    async fn ready(&self, uid: &str) {
+        let (mut world, mut identities) = (self.world.changed(), self.identities.changed());
+        let wait = async {
+            loop {
+                let resident = self.world.resident(uid);
+                if resident.is_some_and(|pod| self.identities.certificate(&pod.id).is_ok()) {
+                    return;
+                }
+                tokio::select! {
+                    _ = world.changed() => {}
+                    _ = identities.changed() => {}
+                }
+            }
+        };
+        if timeout(READY_WITHIN, wait).await.is_err() {
+            tracing::warn!(pod = uid, "the pod has no certificate yet; its tunnels are refused until it has");
+        }
+    }
+
     /// What the policy of a local pod says of somebody who was proven.
     fn judge(&self, pod: &Resident, admitted: &Admitted) -> Verdict {
         pod.ingress.decide(&Question {
@@ -133,7 +158,13 @@ impl<S: sockets::Sockets> Worker<S> {
     pub(crate) fn doubt(&self, bundle: &Bundle) {
         let now = SystemTime::now();
         self.open.close_where(|entry| match &entry.what {
-            What::Session(session) => session.doubted(bundle, now),
+            What::Session(session) => match session.doubted(bundle, now)? {
+                Doubt::Close(reason) => Some(reason),
+                Doubt::Retire(reason) => {
+                    session.retired.close(reason);
+                    None
+                }
+            },
             What::Stream | What::Admitted(_) => None,
         });
     }

@@ -123,9 +123,9 @@ impl World {
         let mut state = self.write();
         state.forget(resource);
         let id = SpiffeId::new(&state.trust_domain, &workload.namespace, &workload.service_account);
-        if let Ok(id) = id.or_else(|_| {
-            SpiffeId::new(UNNAMED_TRUST_DOMAIN, &workload.namespace, &workload.service_account)
-        }) {
+        if let Ok(id) = id
+            .or_else(|_| SpiffeId::new(UNNAMED_TRUST_DOMAIN, &workload.namespace, &workload.service_account))
+        {
             let resource: Arc<str> = resource.into();
             let id = Arc::new(id);
             for &address in &workload.addresses {

@@ -6,8 +6,8 @@ use std::path::Path;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, SockHash};
 use mesh_ebpf::abi::{
-    Backend, BackendKey, Counter, DenialKey, Flow, FlowKey, ListenerKey, MemberKey, Pod, PodUse, ProbeKey, Service,
-    ServiceKey, Settings, Workload,
+    Backend, BackendKey, Counter, DenialKey, Flow, FlowKey, ListenerKey, MemberKey, Pod, PodUse, ProbeKey,
+    Service, ServiceKey, Settings, Workload,
 };
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::{CidrKey, Ruling, RulingKey, Rulings};

@@ -22,7 +22,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::endpoint::{self, EndpointError};
 use super::listeners::{Listeners, Pair};
 use super::roster::Roster;
-use crate::handover::sockets::{ChannelError, DESCRIPTORS, Given, Need, Request, Response, receive_plain, send};
+use crate::handover::sockets::{
+    ChannelError, DESCRIPTORS, Given, Need, Request, Response, receive_plain, send,
+};
 use crate::handover::{VERSION, uid_hash};
 use crate::sys::netns::Netns;
 
@@ -179,7 +181,8 @@ impl Supply {
         let roster = self.roster.get();
         let pod = roster.iter().find(|pod| pod.uid == uid).ok_or("the pod is not wired on this node")?;
         let netns = pod.netns().ok_or("no process of the pod is in its network namespace any more")?;
-        let sockets = make(&netns, v6, count).map_err(|error| format!("making sockets in the pod: {error}"))?;
+        let sockets =
+            make(&netns, v6, count).map_err(|error| format!("making sockets in the pod: {error}"))?;
         Ok((Given::Connecting { uid: uid.to_owned(), v6, count }, Sockets::Connecting(sockets)))
     }
 }
@@ -187,7 +190,6 @@ impl Supply {
 /// TCP sockets inside a namespace, neither bound nor connected.
 fn make(netns: &Netns, v6: bool, count: u8) -> io::Result<Vec<OwnedFd>> {
     let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
-    let one =
-        || Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)).map(OwnedFd::from);
+    let one = || Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)).map(OwnedFd::from);
     netns.within(|| (0..count).map(|_| one()).collect())?
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use mesh_ebpf::abi::{FlowKey, Origin};
+use mesh_ebpf::abi::{Flow, FlowKey, Origin};
 
 use super::maps::{Maps, absent_is_fine};
 use super::roster::Wired;
@@ -20,23 +20,26 @@ impl Sweep {
     /// an entry that is made in between is not looked at, and two rounds make a socket that a listing missed harmless.
     /// While an entry is there no other socket can publish its tuple, so what is removed is what was judged.
     pub(super) fn round(&mut self, maps: &mut Maps, pods: &[Wired]) {
+        let of_a_pod = |flow: &Flow| [Origin::Pod as u8, Origin::Agent as u8].contains(&flow.origin);
         let flows: Vec<(FlowKey, u64, u64)> = maps
             .flows
             .iter()
             .filter_map(Result::ok)
-            .filter(|(_, flow)| flow.origin == Origin::Pod as u8)
-            .map(|(key, flow)| (key, flow.uid, flow.cookie))
+            .filter(|(_, flow)| of_a_pod(flow))
+            .map(|(key, flow)| (key, flow.netns, flow.cookie))
             .collect();
         let open: BTreeMap<u64, Option<HashSet<u64>>> =
-            pods.iter().map(|pod| (pod.entry.uid, open_in(pod))).collect();
-        let is_lost = |key: &FlowKey, uid: u64, cookie: u64| match open.get(&uid) {
+            pods.iter().map(|pod| (pod.entry.netns, open_in(pod))).collect();
+        let known: HashSet<u64> =
+            maps.local.iter().filter_map(Result::ok).map(|(_, pod)| pod.netns).collect();
+        let is_lost = |netns: u64, cookie: u64| match open.get(&netns) {
             Some(Some(cookies)) => !cookies.contains(&cookie),
             // It could not be looked at.
             Some(None) => false,
             // Gone, unless the kernel has it and the list has it not yet.
-            None => maps.local.get(&key.source, 0).map_or(true, |pod| pod.uid != uid),
+            None => !known.contains(&netns),
         };
-        let lost = flows.into_iter().filter(|(key, uid, cookie)| is_lost(key, *uid, *cookie));
+        let lost = flows.into_iter().filter(|(_, netns, cookie)| is_lost(*netns, *cookie));
         let lost: HashSet<(FlowKey, u64)> = lost.map(|(key, _, cookie)| (key, cookie)).collect();
         let swept: Vec<_> = lost.intersection(&self.suspects).copied().collect();
         for (key, _) in &swept {

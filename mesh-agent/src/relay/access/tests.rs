@@ -60,7 +60,8 @@ impl Rulings for Tries {
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
-    let groups = || prop::collection::btree_set(1..5u64, 0..3).prop_map(|groups| groups.into_iter().collect());
+    let groups =
+        || prop::collection::btree_set(1..5u64, 0..3).prop_map(|groups| groups.into_iter().collect());
     let cidrs = || prop::collection::vec(cidr(), 1..3);
     prop_oneof![
         groups().prop_map(Entry::Groups),

@@ -144,8 +144,7 @@ impl Connection {
     /// Hands answers to who waits for them, until the connection ends.
     async fn receive(self: Rc<Self>) {
         let ended: ChannelError = loop {
-            let received =
-                self.when(Interest::READABLE, || sockets::receive::<Response>(&self.socket)).await;
+            let received = self.when(Interest::READABLE, || sockets::receive::<Response>(&self.socket)).await;
             match received {
                 Ok((response, descriptors)) => {
                     // Without anybody who waits, the descriptors are closed.

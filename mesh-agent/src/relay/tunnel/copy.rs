@@ -20,14 +20,15 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::pin::pin;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use socket2::SockRef;
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 
 use super::report::Connection;
 
@@ -65,19 +66,27 @@ impl End {
 pub(crate) struct Scratch(RefCell<BytesMut>);
 
 impl Scratch {
-    /// Reads at most `limit` bytes, without waiting; empty at the end of what comes.
-    fn read(&self, socket: &TcpStream, limit: usize) -> io::Result<Bytes> {
+    /// Reads at most `limit` bytes; none at the end of what comes.
+    fn poll_read(
+        &self,
+        context: &mut Context<'_>,
+        socket: &mut ReadHalf<'_>,
+        limit: usize,
+    ) -> Poll<io::Result<Bytes>> {
         let mut scratch = self.0.borrow_mut();
         // Takes the old allocation again once its chunks are gone.
         scratch.reserve(CHUNK);
-        let read = socket.try_read_buf(&mut (&mut *scratch).limit(limit))?;
+        let mut room = (&mut *scratch).limit(limit);
+        // Unlike a read without a waker this notes when the socket has been emptied, which saves
+        // the read that would say so.
+        let read = ready!(pin!(socket.read_buf(&mut room)).poll(context))?;
         if read >= WORTH_TAKING {
-            return Ok(scratch.split().freeze());
+            return Poll::Ready(Ok(scratch.split().freeze()));
         }
         // A small chunk of a large buffer would keep all of it for as long as it is queued.
         let chunk = Bytes::copy_from_slice(&scratch);
         scratch.clear();
-        Ok(chunk)
+        Poll::Ready(Ok(chunk))
     }
 }
 
@@ -91,17 +100,16 @@ pub(crate) fn abort_on_close(socket: &impl AsFd) -> io::Result<()> {
 
 /// Carries until both sides have finished or one has failed.
 pub(crate) async fn carry(
-    socket: &TcpStream,
+    socket: &mut TcpStream,
     send: &mut SendStream<Bytes>,
     receive: &mut RecvStream,
     scratch: &Scratch,
     connection: &Connection,
 ) -> End {
+    let (read, write) = socket.split();
+    let socket: &TcpStream = write.as_ref();
     let both = async {
-        tokio::try_join!(
-            out_of_pod(socket, send, scratch, connection),
-            into_pod(socket, receive, connection)
-        )
+        tokio::try_join!(out_of_pod(read, send, scratch, connection), into_pod(socket, receive, connection))
     };
     // A reset is to be heard even while nothing is read or written for want of room.
     let mut broken = pin!(socket.ready(Interest::ERROR));
@@ -125,27 +133,28 @@ pub(crate) async fn carry(
 }
 
 async fn out_of_pod(
-    socket: &TcpStream,
+    mut socket: ReadHalf<'_>,
     send: &mut SendStream<Bytes>,
     scratch: &Scratch,
     connection: &Connection,
 ) -> Result<(), End> {
     loop {
-        readable(socket, send).await?;
+        readable(socket.as_ref(), send).await?;
         send.reserve_capacity(CHUNK);
         let capacity = capacity(send).await?.min(CHUNK);
-        match scratch.read(socket, capacity) {
-            Ok(chunk) if chunk.is_empty() => {
+        let read = poll_fn(|context| Poll::Ready(scratch.poll_read(context, &mut socket, capacity))).await;
+        match read {
+            Poll::Ready(Ok(chunk)) if chunk.is_empty() => {
                 return send.send_data(Bytes::new(), true).map_err(End::of);
             }
-            Ok(chunk) => {
+            Poll::Ready(Ok(chunk)) => {
                 connection.carried(true, chunk.len());
                 send.send_data(chunk, false).map_err(End::of)?;
-                send.reserve_capacity(0);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => send.reserve_capacity(0),
-            Err(error) => return Err(End::Local(error)),
+            Poll::Ready(Err(error)) => return Err(End::Local(error)),
+            Poll::Pending => {}
         }
+        send.reserve_capacity(0);
     }
 }
 

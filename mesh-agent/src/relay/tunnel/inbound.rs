@@ -32,6 +32,7 @@ use super::limits::Handshake;
 use super::open::What;
 use super::outbound::Pod;
 use super::pool::HANDSHAKE_WITHIN;
+use super::read_ahead::ReadAhead;
 use super::report::{Connection, Gauge, PeerIdentity, Side};
 use super::session::{
     CONNECTION_WINDOW, FRAME, HEADERS, SEND_BUFFER, STREAM_WINDOW, STREAMS, Session, alive,
@@ -51,6 +52,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Takes the tunnels of a pod, for as long as it is not dropped.
 pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener: TcpListener) {
+    worker.ready(&pod.uid).await;
     let shown = Rc::new(Shown::default());
     loop {
         let socket = match listener.accept().await {
@@ -136,15 +138,18 @@ async fn greet<S: Sockets>(
     peer: SocketAddr,
     handshake: Handshake,
     connection: &mut Connection,
-) -> Result<(TlsStream<TcpStream>, Session), Failure> {
+) -> Result<(TlsStream<ReadAhead<TcpStream>>, Session), Failure> {
     let _under_way = Gauge::hold(worker.reporter.counts(), |counts| &counts.handshakes_under_way);
-    let resident = worker.world.resident(&pod.uid).ok_or_else(|| {
-        Failure::new(Reason::EndpointGone, "discovery does not know the pod as enrolled")
-    })?;
+    let resident = worker
+        .world
+        .resident(&pod.uid)
+        .ok_or_else(|| Failure::new(Reason::EndpointGone, "discovery does not know the pod as enrolled"))?;
     connection.report.own = Some(Arc::clone(&resident.id));
     let certificate = worker.certificate(&resident.id).await?;
     let config = shown.config(worker, certificate);
-    let stream = match timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(config).accept(socket)).await {
+    let stream = match timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(config).accept(ReadAhead::new(socket)))
+        .await
+    {
         Ok(done) => done.map_err(|error| Failure::of_tls(&fault_of(&error), peer))?,
         Err(_) => {
             let within = HANDSHAKE_WITHIN.as_secs();
@@ -152,8 +157,7 @@ async fn greet<S: Sockets>(
             return Err(Failure::new(Reason::TlsFailed, detail));
         }
     };
-    let session =
-        Session::of(stream.get_ref().1, true).map_err(|fault| Failure::of_tls(&fault, peer))?;
+    let session = Session::of(stream.get_ref().1, true).map_err(|fault| Failure::of_tls(&fault, peer))?;
     connection.report.peer = PeerIdentity::Proven(Arc::clone(&session.id));
     drop(handshake);
     worker.reporter.counts().handshakes.fetch_add(1, Ordering::Relaxed);
@@ -164,7 +168,7 @@ async fn greet<S: Sockets>(
 async fn serve<S: Sockets>(
     worker: Rc<Worker<S>>,
     pod: Pod,
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<ReadAhead<TcpStream>>,
     session: Session,
     peer: SocketAddr,
 ) {
@@ -200,11 +204,9 @@ async fn serve<S: Sockets>(
         }
     };
     tokio::pin!(silent);
-    let over = session.expires(Duration::ZERO);
-    tokio::pin!(over);
     let farewell = async {
         tokio::select! {
-            () = session.expires(session.margin()) => {}
+            () = session.leaves() => {}
             _ = worker.draining.closed() => {}
         }
     };
@@ -233,7 +235,6 @@ async fn serve<S: Sockets>(
                 return;
             }
             () = &mut silent => return place.closer().close(Reason::PeerFailed),
-            () = &mut over => return place.closer().close(Reason::CertificateExpired),
             _ = place.closer().closed() => return,
             () = &mut farewell, if !leaving => {
                 leaving = true;
@@ -258,10 +259,7 @@ struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            left: std::cell::Cell::new((Self::MOST, Instant::now())),
-            gone: tokio::sync::Notify::new(),
-        }
+        Self { left: std::cell::Cell::new((Self::MOST, Instant::now())), gone: tokio::sync::Notify::new() }
     }
 }
 

@@ -88,9 +88,10 @@ impl Handshakes {
         peer: Option<std::net::IpAddr>,
     ) -> Result<Handshake, TooManyHandshakes> {
         let peer = match peer {
-            Some(peer) => Some(Tally::count(&self.peers, peer, PER_PEER).ok_or_else(|| {
-                TooManyHandshakes { count: PER_PEER, of: format!("peer {peer}") }
-            })?),
+            Some(peer) => Some(
+                Tally::count(&self.peers, peer, PER_PEER)
+                    .ok_or_else(|| TooManyHandshakes { count: PER_PEER, of: format!("peer {peer}") })?,
+            ),
             None => None,
         };
         let pod = Tally::count(&self.pods, Arc::clone(pod), PER_POD)

@@ -48,8 +48,9 @@ pub(crate) struct Pod {
 
 /// Takes the connections of a pod, for as long as it is not dropped.
 pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener: TcpListener) {
+    worker.ready(&pod.uid).await;
     loop {
-        let socket = match listener.accept().await {
+        let mut socket = match listener.accept().await {
             Ok((socket, _)) => socket,
             Err(error) => {
                 tracing::warn!(pod = %pod.uid, %error, "accepting an outbound connection");
@@ -58,6 +59,7 @@ pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener
             }
         };
         let mut connection = worker.reporter.begin(Side::Source, &pod.uid, None);
+        connection.report.source = worker.sockets.peer(&socket).ok();
         // What is not carried to its end is a RST.
         if let Err(error) = abort_on_close(&socket).and_then(|()| socket.set_nodelay(true)) {
             connection.end(Reason::Cancelled, format!("the application's socket: {error}"));
@@ -74,7 +76,7 @@ pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener
             let ended = tokio::select! {
                 biased;
                 reason = place.closer().closed() => Failure::new(reason, "closed by this node"),
-                ended = serve(&worker, &pod, &socket, &mut connection) => ended.err().unwrap_or_else(finished),
+                ended = serve(&worker, &pod, &mut socket, &mut connection) => ended.err().unwrap_or_else(finished),
             };
             drop(socket);
             connection.end(ended.reason, &*ended.detail);
@@ -91,7 +93,7 @@ fn finished() -> Failure {
 async fn serve<S: Sockets>(
     worker: &Rc<Worker<S>>,
     pod: &Pod,
-    socket: &TcpStream,
+    socket: &mut TcpStream,
     connection: &mut Connection,
 ) -> Result<(), Failure> {
     let record = worker
@@ -170,7 +172,7 @@ fn note(
     let destination = SocketAddr::new(IpAddr::from(record.endpoint), record.endpoint_port);
     let report = &mut connection.report;
     report.own = Some(Arc::clone(&resident.id));
-    report.source = client;
+    report.source = client.or(report.source);
     report.destination = Some(destination);
     report.dialled = Some(SocketAddr::new(IpAddr::from(record.dialled), record.dialled_port));
     report.set = record.set;
@@ -209,7 +211,8 @@ async fn ask(lease: &Lease, request: Request<()>, destination: SocketAddr) -> Re
     };
     let Ok(asked) = timeout(ANSWER_WITHIN, asked).await else {
         let within = ANSWER_WITHIN.as_secs();
-        let detail = format!("the tunnel's other end did not answer for {destination} within {within} seconds");
+        let detail =
+            format!("the tunnel's other end did not answer for {destination} within {within} seconds");
         return Err(Refused::Answered(Failure::new(Reason::PeerFailed, detail)));
     };
     let (answer, send) = asked?;

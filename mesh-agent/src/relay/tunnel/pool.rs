@@ -26,6 +26,7 @@ use tokio_rustls::TlsConnector;
 use super::Worker;
 use super::failure::Failure;
 use super::open::{Closer, Place, What};
+use super::read_ahead::ReadAhead;
 use super::report::Gauge;
 use super::session::{
     CONNECTION_WINDOW, FRAME, HEADERS, SEND_BUFFER, STREAM_WINDOW, STREAMS, Session, alive,
@@ -175,7 +176,7 @@ impl Pool {
         let mut slots = self.0.borrow_mut();
         let slot = slots.get_mut(key)?;
         slot.tunnels.retain(|tunnel| {
-            if !Arc::ptr_eq(&tunnel.certificate, certificate) || tunnel.session.is_expiring() {
+            if !Arc::ptr_eq(&tunnel.certificate, certificate) || tunnel.session.is_leaving() {
                 tunnel.retire();
             }
             !tunnel.is_retired()
@@ -276,18 +277,17 @@ async fn open<S: Sockets>(
         .map_err(|error| Failure::new(Reason::RelayExhausted, error.to_string()))?;
     let counts = worker.reporter.counts();
     let under_way = Gauge::hold(counts, |counts| &counts.handshakes_under_way);
-    let socket = worker
-        .sockets
-        .connect(&key.pod, to, None)
-        .await
-        .map_err(|error| Failure::of_tunnel(&error, to))?;
+    let socket =
+        worker.sockets.connect(&key.pod, to, None).await.map_err(|error| Failure::of_tunnel(&error, to))?;
     let config = tls::client_config(&certificate, &worker.trust, BTreeSet::clone(&key.expected));
-    let greeting = TlsConnector::from(config).connect(tls::server_name(key.destination), socket);
+    let greeting =
+        TlsConnector::from(config).connect(tls::server_name(key.destination), ReadAhead::new(socket));
     let stream = match timeout(HANDSHAKE_WITHIN, greeting).await {
         Ok(done) => done.map_err(|error| Failure::of_tls(&fault_of(&error), to))?,
         Err(_) => {
             let within = HANDSHAKE_WITHIN.as_secs();
-            let detail = format!("tunnel to {to}: no TLS answer within {within} seconds; check what listens there");
+            let detail =
+                format!("tunnel to {to}: no TLS answer within {within} seconds; check what listens there");
             return Err(Failure::new(Reason::TlsFailed, detail));
         }
     };
@@ -347,11 +347,10 @@ async fn drive<S: Sockets, T>(
             }
         }
         () = silent => place.closer().close(Reason::PeerFailed),
-        () = tunnel.session.expires(Duration::ZERO) => place.closer().close(Reason::CertificateExpired),
         _ = place.closer().closed() => {}
         () = async {
-            // Before the certificate is over others take new streams, and what is left may finish.
-            tunnel.session.expires(tunnel.session.margin()).await;
+            // Others take new streams, and what is left may finish.
+            tunnel.session.leaves().await;
             tunnel.retire();
             std::future::pending::<()>().await;
         } => {}

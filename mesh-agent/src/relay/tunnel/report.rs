@@ -354,7 +354,10 @@ mod tests {
         drop(reporter.begin(Side::Destination, &Arc::from("uid"), None));
         assert_eq!(told.try_recv().unwrap().stage, Stage::Refused);
         assert_eq!(reporter.counts().outbound_open.load(Ordering::Relaxed), 0);
-        assert_eq!(reporter.counts().ended().collect::<Vec<_>>(), [(Reason::Finished, 1), (Reason::Draining, 1)]);
+        assert_eq!(
+            reporter.counts().ended().collect::<Vec<_>>(),
+            [(Reason::Finished, 1), (Reason::Draining, 1)]
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use rustls::CommonState;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, interval_at, timeout};
 
+use super::open::Closer;
 use crate::relay::tls::{self, Bundle, PeerName, TlsFault};
 
 /// How often the other end is asked whether it is there.
@@ -38,9 +39,20 @@ pub(crate) struct Session {
     pub id: Arc<SpiffeId>,
     /// When its certificate ends.
     pub not_after: SystemTime,
+    /// It takes no new streams, and ends with its last.
+    pub retired: Closer,
     margin: Duration,
     chain: Vec<CertificateDer<'static>>,
     client: bool,
+}
+
+/// What becomes of a tunnel whose other end would not be believed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Its certificate or its root is out of date: it takes no new streams, open ones may finish.
+    Retire(Reason),
+    /// It is not to be here: at once.
+    Close(Reason),
 }
 
 impl Session {
@@ -54,30 +66,39 @@ impl Session {
         Ok(Self {
             id: Arc::new(id),
             not_after,
+            retired: Closer::default(),
             margin: margin(not_after.duration_since(SystemTime::now()).unwrap_or_default()),
             chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
             client,
         })
     }
 
-    /// Why the other end would not be believed now, under a bundle that may have changed.
-    pub(crate) fn doubted(&self, bundle: &Bundle, now: SystemTime) -> Option<Reason> {
-        tls::still_believed(bundle, &self.chain, self.client, now).err().map(|fault| fault.reason())
+    /// Whether the other end would not be believed now, under a bundle that may have changed. A
+    /// removed node, or another mesh, ends at once; what only a rotation left behind may finish.
+    pub(crate) fn doubted(&self, bundle: &Bundle, now: SystemTime) -> Option<Doubt> {
+        let fault = tls::still_believed(bundle, &self.chain, self.client, now).err()?;
+        Some(match fault {
+            TlsFault::Revoked | TlsFault::TrustDomain { .. } => Doubt::Close(fault.reason()),
+            fault => Doubt::Retire(fault.reason()),
+        })
     }
 
-    /// So long before its certificate is over it takes no new stream.
-    pub(crate) fn margin(&self) -> Duration {
-        self.margin
+    /// Waits until it is to take no new streams: it was retired, or its certificate is nearly over.
+    pub(crate) async fn leaves(&self) {
+        tokio::select! {
+            _ = self.retired.closed() => {}
+            () = self.expires(self.margin) => {}
+        }
     }
 
-    /// Whether its certificate is that close to its end.
-    pub(crate) fn is_expiring(&self) -> bool {
-        self.not_after <= SystemTime::now() + self.margin
+    /// Whether it is to take no new streams.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.retired.reason().is_some() || self.not_after <= SystemTime::now() + self.margin
     }
 
     /// Waits until its certificate is over in `before`. By the clock on the wall, which may be set
     /// meanwhile.
-    pub(crate) async fn expires(&self, before: Duration) {
+    async fn expires(&self, before: Duration) {
         while let Ok(left) = self.not_after.duration_since(SystemTime::now() + before) {
             tokio::time::sleep(left.clamp(MOMENT, PING_EVERY)).await;
         }

@@ -34,7 +34,9 @@ pub(crate) enum DialError {
     #[error(transparent)]
     NoSocket(#[from] AskError),
     /// The true client cannot be shown to the application, so it is not connected at all.
-    #[error("saying the true client of a delivery: {0}; the mesh's setsockopt program is not attached to this agent's cgroup (`meshctl check`)")]
+    #[error(
+        "saying the true client of a delivery: {0}; the mesh's setsockopt program is not attached to this agent's cgroup (`meshctl check`)"
+    )]
     Client(#[source] io::Error),
     /// Its socket is in the last of relay's descriptors.
     #[error("relay has no open files to spare; raise LimitNOFILE of mesh-agent relay")]
@@ -96,8 +98,7 @@ impl FromWire {
     /// Makes a socket a delivery: whose connection it is, and a source address that spreads them,
     /// since one has no more than 28,000 ports towards one destination (SEMANTICS 7.3).
     fn deliver(&self, socket: &OwnedFd, to: IpAddr, client: SocketAddr) -> Result<(), DialError> {
-        let client =
-            TrueClient { address: Address::from(client.ip()), port: client.port(), reserved: 0 };
+        let client = TrueClient { address: Address::from(client.ip()), port: client.port(), reserved: 0 };
         option::true_client(socket, &client).map_err(DialError::Client)?;
         let number = self.deliveries.get();
         self.deliveries.set(number.wrapping_add(1));

@@ -202,10 +202,7 @@ fn tunnelled(world: &mut World) -> Connection {
     redirected.tuple.destination_port = 15001;
     let flow = Flow { flags: Flow::TUNNELLED, ..flow(Origin::Pod, redirected.cookie) };
     world.flows.insert(redirected.tuple, flow);
-    world.workloads.insert(
-        OTHER,
-        Workload { group: GROUP, flags: Workload::ENROLLED, reserved: 0 },
-    );
+    world.workloads.insert(OTHER, Workload { group: GROUP, flags: Workload::ENROLLED, reserved: 0 });
     redirected
 }
 

@@ -45,12 +45,15 @@ pub(crate) fn reason(status: StatusCode, said: Option<&ProxyStatus>) -> Option<R
         StatusCode::OK => return None,
         StatusCode::BAD_REQUEST => Reason::BadRequest,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Reason::PeerDenied,
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => match error {
-            "connection_refused" => Reason::UpstreamRefused,
-            "connection_timeout" => Reason::UpstreamTimedOut,
-            "destination_ip_unroutable" | "destination_not_found" => Reason::UpstreamUnreachable,
-            _ => Reason::PeerFailed,
-        },
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+            match error {
+                "connection_refused" => Reason::UpstreamRefused,
+                "connection_timeout" => Reason::UpstreamTimedOut,
+                "destination_ip_unroutable" | "destination_not_found" => Reason::UpstreamUnreachable,
+                "connection_limit_reached" => Reason::RelayExhausted,
+                _ => Reason::PeerFailed,
+            }
+        }
         _ => Reason::PeerNotHbone,
     })
 }
@@ -71,7 +74,7 @@ mod tests {
             (Reason::UpstreamRefused, Reason::UpstreamRefused),
             (Reason::UpstreamTimedOut, Reason::UpstreamTimedOut),
             (Reason::UpstreamUnreachable, Reason::UpstreamUnreachable),
-            (Reason::RelayExhausted, Reason::PeerFailed),
+            (Reason::RelayExhausted, Reason::RelayExhausted),
             (Reason::Draining, Reason::PeerFailed),
             (Reason::SocketUnavailable, Reason::PeerFailed),
         ] {

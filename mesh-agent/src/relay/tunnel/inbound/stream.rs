@@ -61,7 +61,7 @@ pub(super) async fn serve<S: Sockets>(
         }
         opened = open(&tunnel, &request, &place, &mut connection) => opened,
     };
-    let socket = match opened {
+    let mut socket = match opened {
         Ok(socket) => socket,
         Err(failure) => {
             let answer = hbone::refusal(&status::refusal(failure.reason), &failure.detail);
@@ -75,7 +75,7 @@ pub(super) async fn serve<S: Sockets>(
     let ended = match respond.send_response(Response::new(()), false) {
         Ok(mut send) => {
             connection.opened();
-            let carried = carry(&socket, &mut send, &mut receive, &tunnel.worker.scratch, &connection);
+            let carried = carry(&mut socket, &mut send, &mut receive, &tunnel.worker.scratch, &connection);
             let ended = tokio::select! {
                 biased;
                 reason = place.closer().closed() => Failure::new(reason, "closed by this node"),
@@ -115,9 +115,10 @@ async fn open<S: Sockets>(
     connection.report.destination = Some(authority);
     let client = client(tunnel.peer, forwarded);
     connection.report.source = Some(client);
-    let resident = tunnel.worker.world.resident(&tunnel.pod.uid).ok_or_else(|| {
-        Failure::new(Reason::EndpointGone, "discovery does not know the pod as enrolled")
-    })?;
+    let resident =
+        tunnel.worker.world.resident(&tunnel.pod.uid).ok_or_else(|| {
+            Failure::new(Reason::EndpointGone, "discovery does not know the pod as enrolled")
+        })?;
     connection.report.own = Some(Arc::clone(&resident.id));
     if !is_of(&resident, authority.ip()) {
         return Err(bad(format!(
@@ -128,11 +129,8 @@ async fn open<S: Sockets>(
     if tunnel.worker.draining.reason().is_some() {
         return Err(Failure::new(Reason::Draining, "this node's relay is ending"));
     }
-    let admitted = Admitted {
-        address: tunnel.peer.ip(),
-        id: Arc::clone(&tunnel.session.id),
-        port: authority.port(),
-    };
+    let admitted =
+        Admitted { address: tunnel.peer.ip(), id: Arc::clone(&tunnel.session.id), port: authority.port() };
     let verdict = tunnel.worker.judge(&resident, &admitted);
     connection.report.set = resident.ingress.id();
     connection.report.rule = verdict.rule;

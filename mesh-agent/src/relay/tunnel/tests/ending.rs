@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use mesh_api::NodeTag;
 use mesh_ebpf::abi::Reason;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{is_reset, scene};
+use super::{is_reset, scene, until};
 use crate::relay::compile::denies_all;
-use crate::relay::tls::testing::Wanted;
+use crate::relay::tls::testing::{Authority, Wanted};
 
 #[test]
 fn a_policy_that_now_denies_closes_what_it_let_in() {
@@ -44,17 +44,44 @@ fn the_tunnels_of_a_removed_node_are_closed() {
 }
 
 #[test]
-fn a_tunnel_ends_with_its_peers_certificate() {
+fn what_a_rotation_leaves_behind_may_finish() {
+    scene(async |mut scene| {
+        let (mut client, mut server) = scene.pair().await;
+        // The root is gone: the tunnel takes no new streams, on either side.
+        let rotated = Authority::new("cluster.local").bundle();
+        scene.source.worker.doubt(&rotated);
+        scene.destination.worker.doubt(&rotated);
+        let (second, _keep) = scene.pair().await;
+        assert_eq!(scene.source.count(|counts| &counts.handshakes), 2);
+        client.write_all(b"x").await.unwrap();
+        server.read_exact(&mut [0]).await.unwrap();
+        drop((client, server));
+        assert_eq!(scene.reasons().await, (Reason::Finished, Reason::Finished));
+        let counts = scene.destination.worker.reporter.counts().clone();
+        let up = move || counts.tunnels_in.load(std::sync::atomic::Ordering::Relaxed);
+        until("the old tunnel ends with its last stream", || up() == 1).await;
+        drop(second);
+    });
+}
+
+#[test]
+fn a_tunnel_takes_no_streams_once_its_peers_certificate_is_nearly_over() {
     scene(async |mut scene| {
         let wanted = Wanted {
-            not_after: SystemTime::now() + Duration::from_secs(3),
-            ..Wanted::new(&scene.authority.id("teller").to_string())
+            not_after: SystemTime::now() + Duration::from_secs(2),
+            ..Wanted::new(&scene.authority.id("vault").to_string())
         };
-        scene.source.worker.identities.give(scene.authority.issue(&wanted));
-        let (mut client, _server) = scene.pair().await;
-        scene.source.worker.identities.give(scene.authority.certificate("teller"));
-        assert!(is_reset(&client.read(&mut [0]).await));
-        assert_eq!(scene.destination.ended().await.reason, Reason::CertificateExpired);
+        scene.destination.worker.identities.give(scene.authority.issue(&wanted));
+        let (mut client, mut server) = scene.pair().await;
+        scene.destination.worker.identities.give(scene.authority.certificate("vault"));
+        tokio::time::sleep(Duration::from_millis(2100)).await;
+        let (second, _keep) = scene.pair().await;
+        assert_eq!(scene.source.count(|counts| &counts.handshakes), 2);
+        client.write_all(b"x").await.unwrap();
+        server.read_exact(&mut [0]).await.unwrap();
+        drop((client, server));
+        assert_eq!(scene.reasons().await, (Reason::Finished, Reason::Finished));
+        drop(second);
     });
 }
 

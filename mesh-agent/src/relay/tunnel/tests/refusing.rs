@@ -155,7 +155,9 @@ async fn status_of(scene: &Scene, method: Method, uri: &str) -> StatusCode {
 #[test]
 fn requests_that_are_malformed_or_for_others_get_400() {
     scene(async |mut scene| {
-        for uri in ["10.0.0.9:8080", "127.0.0.1:8080", "[::1]:8080", "169.254.1.1:80", "0.0.0.0:80", "vault:80"] {
+        for uri in
+            ["10.0.0.9:8080", "127.0.0.1:8080", "[::1]:8080", "169.254.1.1:80", "0.0.0.0:80", "vault:80"]
+        {
             assert_eq!(status_of(&scene, Method::CONNECT, uri).await, StatusCode::BAD_REQUEST, "{uri}");
             assert_eq!(scene.destination.ended().await.reason, Reason::BadRequest);
         }
@@ -173,7 +175,9 @@ fn requests_that_are_malformed_or_for_others_get_400() {
 #[test]
 fn the_client_that_is_shown_has_the_tunnels_address() {
     scene(async |scene| {
-        for (forwarded, port) in [("for=\"10.0.0.1:4711\"", Some(4711)), ("for=\"10.9.9.9:4711\"", None), ("???", None)] {
+        for (forwarded, port) in
+            [("for=\"10.0.0.1:4711\"", Some(4711)), ("for=\"10.9.9.9:4711\"", None), ("???", None)]
+        {
             let mut requests = foreign_client(&scene).await;
             let request = Request::connect("10.0.0.2:8080").header("forwarded", forwarded).body(()).unwrap();
             let (answer, _body) = requests.send_request(request, false).unwrap();
