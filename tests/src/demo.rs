@@ -2,17 +2,21 @@
 //! done and what came of it, with the values as they were seen by sockets, the kernel or the mesh's own reports, and
 //! fails if one of them is not as claimed.
 //!
-//! [`stage`] is the cluster that the claims are tried on, [`evidence`] what they leave behind, [`claims`] the claims.
+//! [`stage`] is the cluster that the claims are tried on, [`evidence`] what they leave behind, [`claims`] the claims,
+//! [`in_pod`] what this program is when it runs in a pod.
 
 mod access_log;
 mod call;
 mod claims;
 mod error;
 mod evidence;
+mod in_pod;
 mod kernel_objects;
+mod partition;
 mod scrape;
 mod sockets;
 mod stage;
+mod traffic;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
@@ -20,11 +24,21 @@ use clap::Parser;
 
 use error::Error;
 use evidence::{Printer, Verdict};
+use in_pod::InPod;
 use stage::Stage;
 
 /// Shows on real traffic that the mesh does what it claims.
 #[derive(Debug, Parser)]
-#[command(name = "mesh-demo")]
+#[command(name = "mesh-demo", args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    show: Option<Args>,
+    #[command(subcommand)]
+    in_pod: Option<InPod>,
+}
+
+/// What is shown.
+#[derive(Debug, clap::Args)]
 struct Args {
     /// The services and policies to show it on
     #[arg(long, value_name = "DIR")]
@@ -34,7 +48,15 @@ struct Args {
 /// Runs the program with the process's arguments; fails unless every claim holds.
 #[must_use]
 pub fn main() -> ExitCode {
-    match show(&Args::parse()) {
+    let cli = Cli::parse();
+    if let Some(client) = &cli.in_pod {
+        return in_pod::run(client);
+    }
+    let Some(args) = cli.show else {
+        eprintln!("nothing to show; say what to show it on: mesh-demo --config DIR");
+        return ExitCode::FAILURE;
+    };
+    match show(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

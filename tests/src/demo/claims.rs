@@ -1,14 +1,20 @@
 //! The claims, in the order they are shown: first what holds of one connection, then what holds when something
-//! changes, last what holds when the mesh itself is gone.
+//! changes, then the same between nodes, last what holds when parts of the mesh are gone, and when all of it is.
 
 mod addresses;
 mod audit;
 mod can;
 mod change;
+mod controller;
 mod denied;
 mod direct;
+mod encrypted;
 mod enrolment;
+mod names;
 mod probes;
+mod relay;
+mod reuse;
+mod rotation;
 mod scraped;
 mod survival;
 
@@ -49,8 +55,29 @@ pub(super) const ALL: &[Claim] = &[
         title: "A policy change closes a newly denied open connection within a second, and no other",
         show: change::show,
     },
+    Claim { title: "Between nodes the bytes are TLS 1.3", show: encrypted::show },
+    Claim {
+        title: "Between nodes both ends prove a name, policy goes by it, and the server sees the client's true address",
+        show: names::show,
+    },
+    Claim {
+        title: "A pod that takes over a dead pod's address gets none of its connections: it has another name",
+        show: reuse::show,
+    },
     Claim { title: "`meshctl can` says what the data path does", show: can::show },
     Claim { title: "One scrape shows all of it", show: scraped::show },
+    Claim {
+        title: "Certificates and the root are replaced under traffic between nodes, and nothing fails",
+        show: rotation::show,
+    },
+    Claim {
+        title: "The controller is killed and comes back under traffic between nodes, and nothing fails",
+        show: controller::show,
+    },
+    Claim {
+        title: "With relay killed, connections within the node go on; what failed between nodes is counted",
+        show: relay::show,
+    },
     Claim {
         title: "With both agent processes killed, 1,000 new connections all succeed and policy still denies",
         show: survival::killed,

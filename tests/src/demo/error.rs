@@ -1,6 +1,6 @@
 //! What keeps a claim from being tried.
 
-use crate::testbed;
+use crate::{capture, testbed};
 
 /// A step of the demo failed.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +8,9 @@ pub(super) enum Error {
     /// The testbed.
     #[error(transparent)]
     Testbed(#[from] testbed::Error),
+    /// The capture between the nodes.
+    #[error(transparent)]
+    Capture(#[from] capture::Error),
     /// A program or file.
     #[error("cannot {what}: {source}")]
     Io {

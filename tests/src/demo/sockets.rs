@@ -29,9 +29,10 @@ pub(super) fn established(pod: &Pod) -> Result<Vec<Socket>, Error> {
     Ok(show(pod, &["-tnepH", "state", "established"])?.lines().filter_map(parse).collect())
 }
 
-/// Whether one of these processes holds any TCP or UDP socket in a pod's namespace.
+/// Whether one of these processes holds a TCP connection, in any state, or a UDP socket in a pod's namespace. Listeners
+/// it has in every pod: those of the tunnel.
 pub(super) fn any_held_by(pod: &Pod, processes: &[i32]) -> Result<bool, Error> {
-    let all = show(pod, &["-tuanpH"])?;
+    let all = show(pod, &["-tnpH", "state", "connected"])? + &show(pod, &["-uanpH"])?;
     Ok(processes.iter().any(|pid| all.contains(&format!("pid={pid},"))))
 }
 

@@ -10,17 +10,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::unistd::Pid;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{Error, access_log::Mark, call::Call, kernel_objects, scrape::Scrape};
-use crate::testbed::{Part, Testbed};
+use crate::{
+    cgroup,
+    testbed::{Part, Testbed},
+};
 
-/// The node that all pods of the demo are on.
+/// The node of most pods, and of all claims that need only one.
 pub(super) const NODE: &str = "node-1";
+
+/// The other one.
+pub(super) const OTHER_NODE: &str = "node-2";
+
+/// Both.
+pub(super) const NODES: [&str; 2] = [NODE, OTHER_NODE];
+
+/// The supervisor's name for the controller.
+const CONTROLLER: &str = "mesh-control";
 
 /// How long the cluster may take to be there, and the mesh to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the certificate of a workload is valid here; it is renewed after about half of that.
+pub(super) const WORKLOAD_TTL: &str = "30s";
 
 /// A pod of the demo, by namespace and name.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +49,8 @@ pub(super) struct PodName(pub(super) &'static str, pub(super) &'static str);
 pub(super) const TELLER: PodName = PodName("bank", "teller");
 /// Enrolled, of another namespace.
 pub(super) const CLERK: PodName = PodName("shop", "clerk");
+/// Enrolled, on the other node.
+pub(super) const AUDITOR: PodName = PodName("bank", "auditor");
 /// Not enrolled.
 pub(super) const MAINFRAME: PodName = PodName("legacy", "mainframe");
 
@@ -62,11 +83,13 @@ pub(super) struct BeforeKill {
 }
 
 impl Stage {
-    /// Brings the services of `config` up with the mesh, and waits until both are there.
+    /// Brings the services of `config` up with the mesh, and waits until both are there. Certificates live for the
+    /// shortest time there is, so that they are renewed while the demo runs.
     pub(super) fn set_up(config: &Path) -> Result<Self, Error> {
         let start = Instant::now();
         let name = format!("demo-{}", std::process::id());
-        let testbed = Testbed::builder().name(name).directory(config).start()?;
+        let testbed =
+            Testbed::builder().name(name).directory(config).manifest(short_lives(config)?).start()?;
         for pod in testbed.wait_all_ready(PATIENCE)? {
             let state = if pod.namespace == MAINFRAME.0 { "Plain" } else { "Wired" };
             testbed.wait_mesh_state(&pod.namespace, &pod.name, state, PATIENCE)?;
@@ -78,7 +101,7 @@ impl Stage {
     pub(super) fn described(&self) -> Result<String, Error> {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let mut text = format!(
-            "kernel {}; one node, up in {:.1} s; every pod has a network namespace and a cgroup of its own\n",
+            "kernel {}; two nodes, up in {:.1} s; every pod has a network namespace and a cgroup of its own\n",
             kernel.trim(),
             self.took.as_secs_f64()
         );
@@ -87,7 +110,7 @@ impl Stage {
             let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
             let state = self.testbed.mesh_state(&pod)?.unwrap_or_else(|| "unknown".to_owned());
             let name = format!("{}/{}", pod.namespace, pod.name);
-            text.push_str(&format!("  {name:<18} {state:<6} {}\n", addresses.join(" ")));
+            text.push_str(&format!("  {} {name:<18} {state:<6} {}\n", pod.node, addresses.join(" ")));
         }
         Ok(text.trim_end().to_owned())
     }
@@ -134,9 +157,14 @@ impl Stage {
         })
     }
 
-    /// The metrics of the node, now.
+    /// The metrics of the node of most pods, now.
     pub(super) fn scrape(&self) -> Result<Scrape, Error> {
-        Ok(Scrape(self.testbed.metrics(NODE)?))
+        self.scrape_of(NODE)
+    }
+
+    /// The metrics of a node, now.
+    pub(super) fn scrape_of(&self, node: &str) -> Result<Scrape, Error> {
+        Ok(Scrape(self.testbed.metrics(node)?))
     }
 
     /// Scrapes until `wanted` holds: the kernel's counts reach the relay once a second.
@@ -148,9 +176,37 @@ impl Stage {
         Ok(found?)
     }
 
-    /// The end of the access log now.
+    /// The end of the access log of the node of most pods.
     pub(super) fn log_mark(&self) -> Mark {
-        Mark::now(self.testbed.node(NODE).run.join("access.log"))
+        self.log_mark_of(NODE)
+    }
+
+    /// The end of a node's access log now.
+    pub(super) fn log_mark_of(&self, node: &str) -> Mark {
+        Mark::now(self.testbed.node(node).run.join("access.log"))
+    }
+
+    /// The controller's process.
+    pub(super) fn controller(&self) -> Result<Pid, Error> {
+        let cgroup = self.testbed.layout().cgroup().join(format!(".{CONTROLLER}"));
+        cgroup::processes(&cgroup).first().copied().ok_or_else(|| Error::Unexpected {
+            program: "the testbed".to_owned(),
+            said: "no controller runs".to_owned(),
+        })
+    }
+
+    /// Kills the controller with SIGKILL and keeps it from being started again, until it is released.
+    pub(super) fn hold_controller(&self) -> Result<(), Error> {
+        let hold = self.testbed.layout().hold(CONTROLLER);
+        fs::write(&hold, "").map_err(Error::io(format!("write {}", hold.display())))?;
+        let pid = self.controller()?;
+        kill(pid, Signal::SIGKILL).map_err(|errno| Error::io(format!("kill {pid}"))(errno.into()))
+    }
+
+    /// Lets the controller be started again.
+    pub(super) fn release_controller(&self) -> Result<(), Error> {
+        let hold = self.testbed.layout().hold(CONTROLLER);
+        fs::remove_file(&hold).map_err(Error::io(format!("remove {}", hold.display())))
     }
 
     /// Asks `meshctl`; gives what it printed as JSON and its exit code.
@@ -188,11 +244,10 @@ impl Stage {
 
     /// What the mesh's processes last said, for a claim that failed.
     pub(super) fn logs(&self) -> String {
-        let names = [
-            "mesh-control".to_owned(),
-            format!("mesh-agent-wire.{NODE}"),
-            format!("mesh-agent-relay.{NODE}"),
-        ];
+        let mut names = vec![CONTROLLER.to_owned()];
+        for node in NODES {
+            names.extend([format!("mesh-agent-wire.{node}"), format!("mesh-agent-relay.{node}")]);
+        }
         let tail = |name: &String| {
             let text = fs::read_to_string(self.testbed.layout().log(name)).unwrap_or_default();
             let lines: Vec<&str> = text.lines().rev().take(6).collect();
@@ -201,6 +256,26 @@ impl Stage {
         };
         names.iter().map(tail).collect::<Vec<_>>().join("\n     ")
     }
+}
+
+/// The MeshConfig of `config` with the shortest life of workload certificates that there is.
+fn short_lives(config: &Path) -> Result<String, Error> {
+    let reading = || Error::io(format!("read {}", config.display()));
+    for entry in fs::read_dir(config).map_err(reading())? {
+        let text = fs::read_to_string(entry.map_err(reading())?.path()).map_err(reading())?;
+        for document in serde_yaml_ng::Deserializer::from_str(&text) {
+            let invalid = |error: serde_yaml_ng::Error| Error::Testbed(error.into());
+            let mut object = Value::deserialize(document).map_err(invalid)?;
+            if object["kind"] == "MeshConfig" {
+                object["spec"]["ca"]["workloadTTL"] = WORKLOAD_TTL.into();
+                return serde_yaml_ng::to_string(&object).map_err(invalid);
+            }
+        }
+    }
+    Err(Error::Unexpected {
+        program: config.display().to_string(),
+        said: "there is no MeshConfig".to_owned(),
+    })
 }
 
 /// An open connection of a `mesh-echo hold` in a pod; ended when dropped.

@@ -6,13 +6,16 @@ use crate::demo::{
     Error,
     call::Call,
     evidence::Evidence,
-    stage::{CLERK, MAINFRAME, PodName, Stage, TELLER},
+    stage::{AUDITOR, CLERK, MAINFRAME, PodName, Stage, TELLER},
 };
 
 /// Who calls whom: a Service by namespace and name, and its port.
-const CALLS: [(PodName, &str, &str, u16); 7] = [
+const CALLS: [(PodName, &str, &str, u16); 10] = [
     (TELLER, "bank", "ledger", 9000),
     (TELLER, "bank", "vault", 9100),
+    (TELLER, "bank", "archive", 9300),
+    (AUDITOR, "bank", "ledger", 9000),
+    (CLERK, "bank", "archive", 9300),
     (TELLER, "shop", "catalog", 9200),
     (CLERK, "shop", "catalog", 9200),
     (CLERK, "bank", "vault", 9100),
@@ -30,8 +33,13 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
         let (agrees, outcome) = match &call {
             Call::Answered(answer) => (said.allowed, format!("answered by {}", answer.host)),
             Call::Failed(failure) => {
-                // Where it is refused tells how: the caller's side by an errno, the called one's by a RST.
-                let errno = if said.decided_on_ingress { "ECONNREFUSED" } else { "EPERM" };
+                // Where it is refused tells how: the caller's side by an errno, the called one's by a RST, which
+                // through the tunnel comes after the connection to the agent.
+                let errno = match (said.decided_on_ingress, said.tunnelled) {
+                    (true, true) => "ECONNRESET",
+                    (true, false) => "ECONNREFUSED",
+                    (false, _) => "EPERM",
+                };
                 (!said.allowed && failure.errno == errno, failure.to_string())
             }
         };
@@ -45,6 +53,7 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
 struct Said {
     allowed: bool,
     decided_on_ingress: bool,
+    tunnelled: bool,
     text: String,
 }
 
@@ -53,6 +62,7 @@ impl Said {
         let allowed = answer["allowed"] == true;
         let endpoint = &answer["endpoints"][0];
         let decided_on_ingress = endpoint["ingress"].is_object();
+        let tunnelled = endpoint["transport"] == "tunnel";
         let rule = if decided_on_ingress { &endpoint["ingress"] } else { &endpoint["egress"] };
         let words = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         let verdict = if allowed { "allowed" } else { "denied" };
@@ -60,7 +70,9 @@ impl Said {
         let audit = audit.as_str().map(|policy| format!(" (audit: {policy} would deny)")).unwrap_or_default();
         let by = format!("{} {}", words(&rule["policy"]), words(&rule["rule"]));
         let by = if by.trim().is_empty() { "no policy".to_owned() } else { by };
-        let text = format!("{verdict} {} by {by}{audit}", words(&endpoint["reason"])).replace("  ", " ");
-        Self { allowed, decided_on_ingress, text }
+        let through = if tunnelled { " through the tunnel" } else { "" };
+        let reason = words(&endpoint["reason"]);
+        let text = format!("{verdict}{through} {reason} by {by}{audit}").replace("  ", " ");
+        Self { allowed, decided_on_ingress, tunnelled, text }
     }
 }

@@ -57,7 +57,10 @@ fn joined(stage: &Stage, evidence: &mut Evidence, connection: &Held, agents: &[i
         evidence.check(ours(&client) && ours(&server), "both are held by the applications themselves");
         let in_between =
             sockets::any_held_by(&client_pod, agents)? || sockets::any_held_by(server_pod, agents)?;
-        evidence.check(!in_between, "neither pod's namespace has a TCP or UDP socket of wire or relay");
+        evidence.check(
+            !in_between,
+            "neither pod's namespace has a TCP connection or a UDP socket of wire or relay",
+        );
         return Ok(());
     }
     evidence.check(false, format_args!("no server has a socket with the peer {}", client.local));

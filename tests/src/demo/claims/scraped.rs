@@ -28,8 +28,15 @@ const WANTED: &[(&str, &[&str], &str)] = &[
     ),
     ("mesh_denied_total", &["reason=\"MtlsRequired\""], "refused for want of proof"),
     ("mesh_denied_total", &["reason=\"DefaultDenied\""], "refused by default"),
+    (
+        "mesh_tcp_connections_opened_total",
+        &["source_workload=\"teller\"", "destination_service=\"bank/archive\"", "proof=\"mtls\""],
+        "through the tunnel to the other node",
+    ),
+    ("mesh_tcp_connections_failed_total", &["how=\"NameMismatch\""], "failed the check of the name"),
     ("mesh_audited_total", &["policy=\"AccessPolicy/shop/catalog\""], "audited"),
     ("mesh_kernel_probes_passed_total", &[], "probes"),
+    ("mesh_identities", &["state=\"valid\""], "identities with a valid certificate"),
     ("mesh_pods", &["state=\"wired\""], "pods enforced"),
     ("mesh_local_proof", &[], "source addresses are validated, so that a tuple is proof"),
 ];
