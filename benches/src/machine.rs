@@ -1,6 +1,6 @@
 //! What the figures were measured on and with; a figure without that means nothing.
 
-use std::{fs, thread};
+use std::{fmt, fs, thread};
 
 use serde::Serialize;
 
@@ -41,5 +41,12 @@ impl Machine {
             profile: if cfg!(debug_assertions) { "debug" } else { "release" },
             load: first_line("/proc/loadavg"),
         }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kernel, processor, processors, profile, load } = self;
+        write!(f, "kernel {kernel}, {processors} x {processor}, {profile} build, load at the start {load}")
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     machine::Machine,
+    setting::Setting,
     statistics::{self, Estimate},
     traffic::Quantity,
     verdict::{self, Target, Verdict},
@@ -49,13 +50,13 @@ pub struct Row {
 impl Row {
     /// Evaluates the rounds of a quantity; `None` without any or when a measurement is no positive number.
     #[must_use]
-    pub fn new(quantity: Quantity, rounds: Vec<Round>, seed: u64) -> Option<Self> {
+    pub fn new(setting: Setting, quantity: Quantity, rounds: Vec<Round>, seed: u64) -> Option<Self> {
         let pairs =
             |of: fn(&Round) -> f64| rounds.iter().map(|round| (of(round), round.plain)).collect::<Vec<_>>();
         let mesh_ratio = statistics::paired_ratio(&pairs(|round| round.mesh), seed)?;
         let plain_ratio = statistics::paired_ratio(&pairs(|round| round.plain_again), seed)?;
         let middle = |of: fn(&Round) -> f64| statistics::median(&rounds.iter().map(of).collect::<Vec<_>>());
-        let target = verdict::target(quantity);
+        let target = setting.target(quantity);
         Some(Self {
             quantity,
             mesh: middle(|round| round.mesh)?,
@@ -75,7 +76,7 @@ impl Row {
 pub struct Report {
     /// Where and with what.
     pub machine: Machine,
-    /// How the pods are joined to their node.
+    /// Where the pods are, and how they are joined to their node.
     pub layout: String,
     /// Connections that the mesh counted: proof that it was in the path.
     pub connections_seen: u64,
@@ -85,16 +86,8 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { kernel, processor, processors, profile, load } = &self.machine;
-        writeln!(
-            f,
-            "kernel {kernel}, {processors} x {processor}, {profile} build, load at the start {load}"
-        )?;
-        writeln!(
-            f,
-            "two pods of one node, {}; with and without the mesh up at once, measured in turn",
-            self.layout
-        )?;
+        writeln!(f, "{}", self.machine)?;
+        writeln!(f, "{}; with and without the mesh up at once, measured in turn", self.layout)?;
         writeln!(f, "the mesh counted {} connections of its arm", self.connections_seen)?;
         let pairs = self.rows.first().map_or(0, |row| row.mesh_ratio.pairs);
         writeln!(
@@ -153,9 +146,9 @@ mod tests {
             (0..15).map(|_| Round { mesh: mesh * 1e10, plain: 1e10, plain_again: 1e10 }).collect();
         Report {
             machine: Machine::here(),
-            layout: "routed".to_owned(),
+            layout: "two pods of one node, routed".to_owned(),
             connections_seen: 1,
-            rows: vec![Row::new(Quantity::Throughput, rounds, 1).unwrap()],
+            rows: vec![Row::new(Setting::SameNode, Quantity::Throughput, rounds, 1).unwrap()],
         }
     }
 
@@ -181,6 +174,6 @@ mod tests {
     #[test]
     fn a_failed_measurement_gives_no_row() {
         let rounds = vec![Round { mesh: f64::NAN, plain: 1.0, plain_again: 1.0 }];
-        assert!(Row::new(Quantity::Latency, rounds, 1).is_none());
+        assert!(Row::new(Setting::SameNode, Quantity::Latency, rounds, 1).is_none());
     }
 }

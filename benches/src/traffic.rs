@@ -3,6 +3,7 @@
 
 mod client;
 mod server;
+mod slow;
 
 use std::{fmt, net::SocketAddr, str::FromStr};
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::measure;
 pub use server::serve;
+pub use slow::{Drained, read_slowly};
 
 /// The port the server listens on.
 pub const PORT: u16 = 5201;
@@ -27,11 +29,15 @@ pub enum Quantity {
     Latency,
     /// Connect, one request, close: connections per second, one after another.
     Connects,
+    /// As [`Quantity::Latency`], the time that 99 of 100 do not exceed: microseconds.
+    Tail,
 }
 
 impl Quantity {
-    /// Everything that is measured, in the order of the table.
-    pub const ALL: [Self; 3] = [Self::Throughput, Self::Latency, Self::Connects];
+    /// What the mesh is compared with no mesh by, in the order of the table.
+    pub const COMPARED: [Self; 3] = [Self::Throughput, Self::Latency, Self::Connects];
+
+    const ALL: [Self; 4] = [Self::Throughput, Self::Latency, Self::Connects, Self::Tail];
 
     /// For people, with its unit.
     #[must_use]
@@ -40,6 +46,7 @@ impl Quantity {
             Self::Throughput => "throughput, Gb/s",
             Self::Latency => "request/response p50, us",
             Self::Connects => "new connections/s",
+            Self::Tail => "request/response p99, us",
         }
     }
 
@@ -48,7 +55,7 @@ impl Quantity {
     pub fn shown(self, value: f64) -> String {
         match self {
             Self::Throughput => format!("{:.2}", value / 1e9),
-            Self::Latency => format!("{value:.2}"),
+            Self::Latency | Self::Tail => format!("{value:.2}"),
             Self::Connects => format!("{value:.0}"),
         }
     }
@@ -58,6 +65,7 @@ impl Quantity {
             Self::Throughput => "throughput",
             Self::Latency => "latency",
             Self::Connects => "connects",
+            Self::Tail => "tail",
         }
     }
 }
@@ -102,6 +110,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Standard input or output.
+    #[error("cannot talk to who started this: {0}")]
+    Pipe(#[source] std::io::Error),
     /// The server cannot listen.
     #[error("cannot listen on port {PORT}: {0}")]
     Listen(#[source] std::io::Error),

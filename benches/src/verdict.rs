@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::{statistics::Estimate, traffic::Quantity};
+use crate::statistics::Estimate;
 
 /// Fewest pairs that a statement may rest on.
 pub const FEWEST_PAIRS: usize = 15;
@@ -18,16 +18,6 @@ pub enum Target {
     Below(f64),
     /// Nothing: the ratio is information.
     None,
-}
-
-/// The target of each quantity: the mesh costs nothing measurable on one node.
-#[must_use]
-pub const fn target(quantity: Quantity) -> Target {
-    match quantity {
-        Quantity::Throughput => Target::Above(0.97),
-        Quantity::Latency => Target::Below(1.03),
-        Quantity::Connects => Target::None,
-    }
 }
 
 /// Whether a target is met.

@@ -37,7 +37,7 @@ enum Command {
     Down(testbed::DownArgs),
     /// Show on real traffic that the mesh does what it claims
     Demo(demo::Args),
-    /// Measure the mesh against no mesh
+    /// Measure the mesh against no mesh, its fairness, its memory, and what bad peers do to it
     Bench(bench::Args),
 }
 

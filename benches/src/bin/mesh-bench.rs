@@ -1,20 +1,16 @@
 //! `mesh-bench`: measures what the mesh costs; and, in the pods, is what it is measured with.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use mesh_benches::{
-    arms::Arm,
-    machine::Machine,
-    report::{Report, Round, Row},
-    schedule::{self, Turn},
+    abuse, compare, fairness, memory,
+    setting::Setting,
     traffic::{self, Quantity},
-    verdict::FEWEST_PAIRS,
 };
-use mesh_tests::node::Cni;
 
-/// Measures what the mesh costs between two pods of a node.
+/// Measures what the mesh costs.
 #[derive(Debug, Parser)]
 #[command(name = "mesh-bench")]
 struct Cli {
@@ -24,8 +20,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure with and without the mesh and compare
-    Run(RunArgs),
+    /// Measure two pods of a node with and without the mesh and compare
+    Run(compare::Args),
+    /// Measure two pods of two nodes with the mesh's tunnel and without the mesh and compare
+    Tunnel(compare::Args),
+    /// Measure a fast client through the tunnel with and without slow readers beside it
+    Fairness(fairness::Args),
+    /// Let every kind of bad peer loose on a tunnel listener at once
+    Abuse(abuse::Args),
+    /// Measure the agent's memory on an idle node
+    Memory(memory::Args),
     /// Be the server in a pod
     #[command(hide = true)]
     Serve {
@@ -42,33 +46,22 @@ enum Command {
         quantity: Quantity,
         server: SocketAddr,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct RunArgs {
-    /// The two pods
-    #[arg(long, value_name = "DIR")]
-    config: PathBuf,
-    /// How many pairs of measurements; fewer than 15 show nothing
-    #[arg(long, default_value_t = 45)]
-    runs: usize,
-    /// How long one measurement takes, in milliseconds
-    #[arg(long, default_value_t = 300, value_name = "MS")]
-    time: u64,
-    /// How pods are joined to their node
-    #[arg(long, value_enum, default_value_t = Cni::Ptp)]
-    cni: Cni,
-    /// Write the result, every measurement included, to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Decides the order of the measurements and the bootstrap's samples
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Be slow readers in a pod, until standard input ends
+    #[command(hide = true)]
+    Slow {
+        #[arg(long)]
+        readers: usize,
+        server: SocketAddr,
+    },
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
-        Command::Run(args) => run(&args),
+        Command::Run(args) => compare::run(&args, Setting::SameNode),
+        Command::Tunnel(args) => compare::run(&args, Setting::TwoNodes),
+        Command::Fairness(args) => fairness::run(&args),
+        Command::Abuse(args) => abuse::run(&args),
+        Command::Memory(args) => memory::run(&args),
         Command::Serve { processor } => {
             traffic::stay_on(processor)?;
             Ok(traffic::serve()?)
@@ -79,53 +72,9 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&measured)?);
             Ok(())
         }
-    }
-}
-
-fn run(args: &RunArgs) -> Result<()> {
-    if args.runs == 0 {
-        bail!("--runs 0 measures nothing; {FEWEST_PAIRS} pairs are the fewest that can show something");
-    }
-    let machine = Machine::here();
-    let mesh = Arm::start(&args.config, args.cni, true)?;
-    let plain = Arm::start(&args.config, args.cni, false)?;
-    let time = Duration::from_millis(args.time);
-    let mut rounds: Vec<Vec<Round>> = Quantity::ALL.map(|_| Vec::with_capacity(args.runs)).into();
-    for round in 0..args.runs {
-        eprint!("\rround {} of {}", round + 1, args.runs);
-        for (quantity, rounds) in Quantity::ALL.into_iter().zip(&mut rounds) {
-            rounds.push(measure(&mesh, &plain, quantity, time, schedule::order(round, args.seed))?);
+        Command::Slow { readers, server } => {
+            println!("{}", serde_json::to_string(&traffic::read_slowly(readers, server)?)?);
+            Ok(())
         }
     }
-    eprintln!();
-    let seen = mesh.connections_seen()?;
-    if seen == 0 {
-        bail!("the mesh counted no connection: what was measured did not go through it");
-    }
-    let rows = Quantity::ALL.into_iter().zip(rounds);
-    let rows = rows.map(|(quantity, rounds)| {
-        Row::new(quantity, rounds, args.seed)
-            .with_context(|| format!("a measurement of {quantity} is not positive"))
-    });
-    let layout = if args.cni == Cni::Bridge { "bridged" } else { "routed" }.to_owned();
-    let report = Report { machine, layout, connections_seen: seen, rows: rows.collect::<Result<_>>()? };
-    println!("{report}");
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
-}
-
-fn measure(mesh: &Arm, plain: &Arm, quantity: Quantity, time: Duration, order: [Turn; 3]) -> Result<Round> {
-    let mut round = Round { mesh: 0.0, plain: 0.0, plain_again: 0.0 };
-    for turn in order {
-        let (arm, value) = match turn {
-            Turn::Mesh => (mesh, &mut round.mesh),
-            Turn::Plain => (plain, &mut round.plain),
-            Turn::PlainAgain => (plain, &mut round.plain_again),
-        };
-        *value = arm.measure(quantity, time)?;
-    }
-    Ok(round)
 }

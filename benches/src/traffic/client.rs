@@ -26,24 +26,25 @@ pub fn measure(quantity: Quantity, to: SocketAddr, time: Duration) -> Result<Mea
     let client = Client { quantity, to };
     let value = match quantity {
         Quantity::Throughput => client.throughput(time)?,
-        Quantity::Latency => client.latency(time)?,
+        Quantity::Latency => client.latency(time, 0.5)?,
+        Quantity::Tail => client.latency(time, 0.99)?,
         Quantity::Connects => client.connects(time)?,
     };
     Ok(Measured { value })
 }
 
 #[derive(Clone, Copy)]
-struct Client {
-    quantity: Quantity,
-    to: SocketAddr,
+pub(super) struct Client {
+    pub(super) quantity: Quantity,
+    pub(super) to: SocketAddr,
 }
 
 impl Client {
-    fn failed(self, step: &'static str) -> impl FnOnce(io::Error) -> Error {
+    pub(super) fn failed(self, step: &'static str) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Socket { quantity: self.quantity, to: self.to, step, source }
     }
 
-    fn open(self, purpose: u8) -> Result<TcpStream, Error> {
+    pub(super) fn open(self, purpose: u8) -> Result<TcpStream, Error> {
         let mut stream = TcpStream::connect_timeout(&self.to, PATIENCE).map_err(self.failed("connect"))?;
         let set = stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(PATIENCE)));
         set.and_then(|()| stream.set_write_timeout(Some(PATIENCE))).map_err(self.failed("set options"))?;
@@ -74,8 +75,8 @@ impl Client {
         if counted == sent { Ok(per_second(bytes * 8, elapsed)) } else { Err(Error::Bytes { sent, counted }) }
     }
 
-    /// Median microseconds of a request and its answer.
-    fn latency(self, time: Duration) -> Result<f64, Error> {
+    /// Microseconds of a request and its answer that this share of them does not exceed.
+    fn latency(self, time: Duration, share: f64) -> Result<f64, Error> {
         let mut stream = self.open(server::ECHO)?;
         let mut message = [0x5a; MESSAGE];
         let mut exchange = || -> Result<f64, Error> {
@@ -92,7 +93,7 @@ impl Client {
         while start.elapsed() < time {
             times.push(exchange()?);
         }
-        Ok(statistics::median(&times).unwrap_or(f64::NAN))
+        Ok(statistics::quantile(&times, share).unwrap_or(f64::NAN))
     }
 
     /// Connections per second, one after another.

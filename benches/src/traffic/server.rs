@@ -16,6 +16,9 @@ pub(super) const SINK: u8 = b'S';
 /// First byte of a connection whose messages come back.
 pub(super) const ECHO: u8 = b'E';
 
+/// First byte of a connection to which bytes are sent as fast as it takes them.
+pub(super) const SOURCE: u8 = b'B';
+
 const CHUNK: usize = 256 * 1024;
 
 /// Serves until the process ends.
@@ -49,7 +52,11 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
     if stream.read(&mut purpose)? == 0 {
         return Ok(());
     }
-    if purpose == [SINK] { sink(stream) } else { echo(stream) }
+    match purpose {
+        [SINK] => sink(stream),
+        [SOURCE] => source(stream),
+        _ => echo(stream),
+    }
 }
 
 fn sink(mut stream: TcpStream) -> io::Result<()> {
@@ -59,6 +66,21 @@ fn sink(mut stream: TcpStream) -> io::Result<()> {
         match stream.read(&mut chunk)? {
             0 => return stream.write_all(&counted.to_le_bytes()),
             read => counted += read as u64,
+        }
+    }
+}
+
+/// Sends until the client is gone.
+fn source(mut stream: TcpStream) -> io::Result<()> {
+    let chunk = vec![0x5a; CHUNK];
+    loop {
+        match stream.write_all(&chunk) {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                return Ok(());
+            }
+            written => written?,
         }
     }
 }
