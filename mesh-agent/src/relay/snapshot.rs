@@ -3,9 +3,9 @@
 //!
 //! The file holds the resources as they came, with their versions, so that the stream resumes from
 //! it and an agent of another build parses them for itself. It holds no key. It is written a moment
-//! after a change, whole, to a new file that takes the old one's place, with a version and a hash;
-//! what does not fit them is ignored and said. Its modification time is as of when the state is
-//! known to have been the controller's.
+//! after a change and before the change is acknowledged, whole, to a new file that takes the old
+//! one's place, with a version and a hash; what does not fit them is ignored and said. Its
+//! modification time is as of when the state is known to have been the controller's.
 //!
 //! At a start the controller has a moment to tell its state before the snapshot counts as the
 //! whole state: it may be older than what wire enforces, and nothing is to be taken away for that.
@@ -17,7 +17,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::node::Node;
 use super::resource::parse;
@@ -28,7 +28,9 @@ pub(crate) use held::Held;
 /// The file's name in the run directory.
 const FILE: &str = "snapshot";
 /// After a change, how long to gather the ones that belong with it.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_millis(40);
+/// Of the time, writing takes at most one part in so many.
+const REST: u32 = 10;
 /// How often an unchanged snapshot is marked as current while the controller is connected.
 const MARK_EVERY: Duration = Duration::from_secs(30);
 /// How long the controller has at a start, before the snapshot counts as the whole state.
@@ -82,6 +84,7 @@ pub(crate) async fn rely_on_restored(node: Rc<Node>) {
 pub(crate) async fn keep(node: Rc<Node>, held: Rc<Held>, run_dir: PathBuf) {
     let path = run_dir.join(FILE);
     let mut told_stale = false;
+    held.keep(if held.is_unsaved() { 0 } else { held.changes() });
     loop {
         tokio::select! {
             () = held.changed() => {
@@ -91,7 +94,9 @@ pub(crate) async fn keep(node: Rc<Node>, held: Rc<Held>, run_dir: PathBuf) {
                 if complete.wait_for(|complete| *complete).await.is_err() {
                     return;
                 }
+                let began = Instant::now();
                 save(&node, &held, &path).await;
+                tokio::time::sleep(began.elapsed() * (REST - 1)).await;
             }
             () = tokio::time::sleep(MARK_EVERY) => mark(&node, &held, &path),
         }
@@ -107,11 +112,14 @@ pub(crate) async fn keep(node: Rc<Node>, held: Rc<Held>, run_dir: PathBuf) {
 
 async fn save(node: &Node, held: &Held, path: &Path) {
     held.saved();
+    let change = held.changes();
     let bytes = held.encode(&node.name);
     let target = path.to_owned();
     let result = tokio::task::spawn_blocking(move || file::write(&target, &bytes))
         .await
         .unwrap_or_else(|error| Err(SnapshotError::Write { path: path.to_owned(), source: error.into() }));
+    // Where it cannot be written, policy goes on changing; `snapshot_trouble` says it.
+    held.keep(change);
     let trouble = match result {
         Ok(()) => String::new(),
         Err(error) => {

@@ -41,13 +41,15 @@ pub(super) enum SessionError {
     Closed,
 }
 
-/// A response that waits until it is in the kernel.
+/// A response that waits until it is in the kernel and in the snapshot.
 struct Pending {
     kind: Kind,
     nonce: String,
     names: Vec<String>,
     /// Revision of the state with it.
     revision: u64,
+    /// The last change of what is held with it.
+    change: u64,
     /// What did not parse.
     fault: Option<String>,
 }
@@ -68,6 +70,7 @@ pub(super) async fn run(node: &Rc<Node>, dialled: &Dialled, held: &Held) -> Resu
     tracing::info!("discovery connected");
 
     let mut applied = node.link.applied.subscribe();
+    let mut kept = held.kept();
     let mut pending: VecDeque<Pending> = VecDeque::new();
     let mut answered: BTreeSet<Kind> = BTreeSet::new();
     let mut bytes = 0;
@@ -106,10 +109,16 @@ pub(super) async fn run(node: &Rc<Node>, dialled: &Dialled, held: &Held) -> Resu
                     return Err(SessionError::Closed);
                 }
             }
+            changed = kept.changed() => {
+                if changed.is_err() {
+                    return Err(SessionError::Closed);
+                }
+            }
         }
-        let reached = *node.link.applied.borrow();
+        let (reached, written) = (*node.link.applied.borrow(), *kept.borrow_and_update());
         let early = bytes >= LARGE && !*node.discovery.complete.borrow();
-        while pending.front().is_some_and(|response| early || response.revision <= reached) {
+        let done = |response: &Pending| response.revision <= reached && response.change <= written;
+        while pending.front().is_some_and(|response| early || done(response)) {
             let Some(response) = pending.pop_front() else { break };
             send(&requests, answer(node, response)).await?;
         }
@@ -163,11 +172,12 @@ fn take(node: &Node, kind: Kind, response: ads::DeltaDiscoveryResponse, held: &H
         nonce: response.nonce,
         names,
         revision: node.desired.borrow().revision(),
+        change: held.changes(),
         fault: (!faults.is_empty()).then(|| faults.join("; ")),
     }
 }
 
-/// The ACK of a response that is in the kernel, or the NACK of one that is not as it stands.
+/// The ACK of a response that is in force and kept, or the NACK of one that is not as it stands.
 fn answer(node: &Node, response: Pending) -> ads::DeltaDiscoveryRequest {
     let Pending { kind, nonce, names, fault, .. } = response;
     let fault = fault.or_else(|| node.desired.borrow().fault_of(kind, &names));

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::file;
 use crate::relay::resource::Kind;
@@ -12,11 +12,28 @@ use crate::relay::resource::Kind;
 type Resources = BTreeMap<Kind, BTreeMap<String, (String, Vec<u8>)>>;
 
 /// The resources held, as the stream resumes from them and the snapshot keeps them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Held {
     resources: RefCell<Resources>,
     unsaved: Cell<bool>,
     changed: Notify,
+    /// Grows with every change.
+    changes: Cell<u64>,
+    /// The change up to which a relay that starts anew would know it; everything while nobody keeps
+    /// a snapshot.
+    kept: watch::Sender<u64>,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self {
+            resources: RefCell::default(),
+            unsaved: Cell::default(),
+            changed: Notify::default(),
+            changes: Cell::default(),
+            kept: watch::Sender::new(u64::MAX),
+        }
+    }
 }
 
 impl Held {
@@ -34,6 +51,22 @@ impl Held {
         }
     }
 
+    /// The latest change.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.get()
+    }
+
+    /// The change up to which all is kept. What is acknowledged before it is kept, a relay that
+    /// starts anew without the controller would undo.
+    pub(crate) fn kept(&self) -> watch::Receiver<u64> {
+        self.kept.subscribe()
+    }
+
+    /// Everything up to a change is kept, or cannot be.
+    pub(super) fn keep(&self, change: u64) {
+        self.kept.send_replace(change);
+    }
+
     /// The versions held of a type, by name.
     pub(crate) fn versions(&self, kind: Kind) -> BTreeMap<String, String> {
         let resources = self.resources.borrow();
@@ -43,6 +76,7 @@ impl Held {
 
     /// Something is to be saved.
     pub(super) fn touch(&self) {
+        self.changes.set(self.changes.get() + 1);
         self.unsaved.set(true);
         self.changed.notify_one();
     }
