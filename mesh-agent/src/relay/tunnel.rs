@@ -37,6 +37,7 @@ pub(crate) mod stock;
 mod tests;
 pub(crate) mod watched;
 
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -95,9 +96,9 @@ impl<S: sockets::Sockets> Worker<S> {
         let mut changes = self.identities.changed();
         let wait = async {
             loop {
-                match self.identities.certificate(id) {
-                    known @ (Ok(_) | Err(NoCertificate::Expired { .. })) => return known,
-                    Err(_) => {}
+                let known = self.identities.certificate(id);
+                if matches!(known, Ok(_) | Err(NoCertificate::Expired { .. })) {
+                    return known;
                 }
                 if changes.changed().await.is_err() {
                     return self.identities.certificate(id);
@@ -109,6 +110,19 @@ impl<S: sockets::Sockets> Worker<S> {
             Err(_) => self.identities.certificate(id),
         };
         found.map_err(|error| Failure::new(error.reason(), error.to_string()))
+    }
+
+    /// Whether a pod may have one more connection, whose socket has the newest descriptor.
+    fn spare(&self, pod: &Arc<str>, newest: &impl AsFd) -> Result<(), Failure> {
+        if !self.files.have_room(newest) {
+            let detail = "relay has no open files to spare; raise LimitNOFILE of mesh-agent relay";
+            return Err(Failure::new(Reason::RelayExhausted, detail));
+        }
+        if self.files.are_scarce(newest) && self.open.is_over_its_share(pod) {
+            let detail = "relay's open files are scarce and this pod has more than its share of connections; raise LimitNOFILE of mesh-agent relay, or look at what the pod does";
+            return Err(Failure::new(Reason::RelayExhausted, detail));
+        }
+        Ok(())
     }
 
     /// Waits until a pod is known and has a certificate, for a while: a relay that has just started

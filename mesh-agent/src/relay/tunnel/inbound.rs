@@ -91,25 +91,22 @@ fn admit<S: Sockets>(
     socket: &TcpStream,
     connection: &mut Connection,
 ) -> Result<(SocketAddr, Handshake), Failure> {
-    let exhausted = |detail: String| Failure::new(Reason::RelayExhausted, detail);
     let peer = worker
         .sockets
         .peer(socket)
         .and_then(|peer| socket.set_nodelay(true).map(|()| peer))
         .map_err(|error| Failure::new(Reason::Cancelled, format!("the tunnel's socket: {error}")))?;
     connection.report.source = Some(peer);
-    let shed = |detail| {
+    let shed = |failure: Failure| {
         // No TIME_WAIT for what is not even looked at.
         let _ = abort_on_close(socket);
-        exhausted(detail)
+        failure
     };
-    if !worker.files.have_room(socket) {
-        return Err(shed(
-            "relay has no open files to spare; raise LimitNOFILE of mesh-agent relay".to_owned(),
-        ));
-    }
-    let handshake =
-        worker.handshakes.begin(&pod.uid, Some(peer.ip())).map_err(|error| shed(error.to_string()))?;
+    worker.spare(&pod.uid, socket).map_err(shed)?;
+    let handshake = worker
+        .handshakes
+        .begin(&pod.uid, Some(peer.ip()))
+        .map_err(|error| shed(Failure::new(Reason::RelayExhausted, error.to_string())))?;
     Ok((peer, handshake))
 }
 

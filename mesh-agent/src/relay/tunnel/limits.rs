@@ -3,7 +3,9 @@
 //! The kernel gives out the lowest free descriptor, so a descriptor's number says how many are
 //! open at least: comparing the newest with the limit is exact when it matters and costs nothing.
 //! A connection that takes relay into the last [`HEAD_ROOM`]th of its descriptors is refused
-//! politely, so that what is open, the control plane and metrics go on.
+//! politely, so that what is open, the control plane and metrics go on. Just before that,
+//! where they are scarce, a pod that holds more than an equal share is refused: one pod may have
+//! nearly all while others are quiet, and cannot starve them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,6 +20,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// One part in so many of the open-file limit is kept free.
 const HEAD_ROOM: u64 = 20;
+/// One part in so many of what may be used is kept for pods that have little.
+const SCARCE: u64 = 16;
 /// Handshakes under way at once: of one pod in one direction in one worker.
 const PER_POD: usize = 256;
 /// Of one peer address with one worker, when it is the peer that connects.
@@ -52,8 +56,17 @@ impl Files {
 
     /// Whether a connection with this newest descriptor still has room.
     pub(crate) fn have_room(&self, newest: &impl AsFd) -> bool {
-        u64::try_from(newest.as_fd().as_raw_fd()).is_ok_and(|number| number < self.refuse_from)
+        number(newest) < self.refuse_from
     }
+
+    /// Whether so few are left that they have to be shared.
+    pub(crate) fn are_scarce(&self, newest: &impl AsFd) -> bool {
+        number(newest) >= self.refuse_from - self.refuse_from / SCARCE
+    }
+}
+
+fn number(descriptor: &impl AsFd) -> u64 {
+    u64::try_from(descriptor.as_fd().as_raw_fd()).unwrap_or(u64::MAX)
 }
 
 /// Why a handshake may not begin.
@@ -169,6 +182,7 @@ mod tests {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(Files::at_most(100_000).have_room(&socket));
         assert!(!Files::at_most(2).have_room(&socket));
+        assert!(Files::at_most(2).are_scarce(&socket) && !Files::at_most(100_000).are_scarce(&socket));
     }
 
     #[test]

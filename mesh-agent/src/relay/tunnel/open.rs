@@ -83,6 +83,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     entries: RefCell<HashMap<u64, Entry>>,
+    /// Connections of applications, by pod.
+    pods: RefCell<HashMap<Arc<str>, usize>>,
     next: Cell<u64>,
 }
 
@@ -92,6 +94,9 @@ impl Open {
         let number = self.next.get();
         self.next.set(number + 1);
         let closer = Rc::new(Closer::default());
+        if !matches!(what, What::Session(_)) {
+            *self.pods.borrow_mut().entry(Arc::clone(pod)).or_default() += 1;
+        }
         let entry = Entry { pod: Arc::clone(pod), what, closer: Rc::clone(&closer) };
         self.entries.borrow_mut().insert(number, entry);
         Place { open: Rc::clone(self), number, closer }
@@ -99,7 +104,14 @@ impl Open {
 
     /// How many connections of applications there are.
     pub(crate) fn streams(&self) -> usize {
-        self.entries.borrow().values().filter(|entry| !matches!(entry.what, What::Session(_))).count()
+        self.pods.borrow().values().sum()
+    }
+
+    /// Whether a pod has more connections than an equal share of all, among the pods that have any.
+    pub(crate) fn is_over_its_share(&self, pod: &Arc<str>) -> bool {
+        let pods = self.pods.borrow();
+        let all: usize = pods.values().sum();
+        pods.get(pod).is_some_and(|of_pod| of_pod * pods.len() > all)
     }
 
     /// Whether nothing is open at all.
@@ -147,7 +159,17 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.open.entries.borrow_mut().remove(&self.number);
+        let Some(entry) = self.open.entries.borrow_mut().remove(&self.number) else { return };
+        if matches!(entry.what, What::Session(_)) {
+            return;
+        }
+        let mut pods = self.open.pods.borrow_mut();
+        if let Some(count) = pods.get_mut(&entry.pod) {
+            *count -= 1;
+            if *count == 0 {
+                pods.remove(&entry.pod);
+            }
+        }
     }
 }
 
@@ -169,5 +191,18 @@ mod tests {
         assert_eq!((a.closer().reason(), b.closer().reason()), (Some(Reason::EndpointGone), None));
         drop(a);
         assert_eq!(open.streams(), 1);
+    }
+
+    #[test]
+    fn a_share_is_equal_among_the_pods_that_have_any() {
+        let open = Rc::new(Open::default());
+        let enter = |pod: &str| open.enter(&pod.into(), What::Stream);
+        let mut held: Vec<_> = (0..10).map(|_| enter("greedy")).collect();
+        assert!(!open.is_over_its_share(&"greedy".into()), "there is nobody to share with");
+        held.push(enter("modest"));
+        assert!(open.is_over_its_share(&"greedy".into()));
+        assert!(!open.is_over_its_share(&"modest".into()));
+        drop(held);
+        assert!(!open.is_over_its_share(&"greedy".into()) && open.pods.borrow().is_empty());
     }
 }

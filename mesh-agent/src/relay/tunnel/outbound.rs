@@ -65,9 +65,9 @@ pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener
             connection.end(Reason::Cancelled, format!("the application's socket: {error}"));
             continue;
         }
-        if !worker.files.have_room(&socket) {
+        if let Err(failure) = worker.spare(&pod.uid, &socket) {
             worker.reporter.counts().shed.fetch_add(1, Ordering::Relaxed);
-            connection.end(Reason::RelayExhausted, EXHAUSTED);
+            connection.end(failure.reason, &*failure.detail);
             continue;
         }
         let (worker, pod) = (Rc::clone(&worker), pod.clone());
@@ -83,8 +83,6 @@ pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener
         });
     }
 }
-
-const EXHAUSTED: &str = "relay has no open files to spare; raise LimitNOFILE of mesh-agent relay";
 
 fn finished() -> Failure {
     Failure::new(Reason::Finished, "")

@@ -141,7 +141,9 @@ async fn open<S: Sockets>(
     // From here on a change of policy finds it, also while it connects.
     place.admit(admitted);
     let delivery = tunnel.worker.sockets.connect(&tunnel.pod.uid, authority, Some(client)).await;
-    delivery.map_err(|error| Failure::of_delivery(&error, authority))
+    let delivery = delivery.map_err(|error| Failure::of_delivery(&error, authority))?;
+    tunnel.worker.spare(&tunnel.pod.uid, &delivery)?;
+    Ok(delivery)
 }
 
 /// One of the pod's own addresses, and one that leads to nothing else (SEMANTICS 7.8).
