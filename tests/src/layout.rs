@@ -120,6 +120,24 @@ impl Layout {
         format!("mesh-{}", self.name)
     }
 
+    /// The handle on that namespace.
+    #[must_use]
+    pub fn fabric(&self) -> PathBuf {
+        Path::new(NETNS_ROOT).join(self.fabric_netns())
+    }
+
+    /// What lets a node's agent join: the controller writes it, the relay reads it.
+    #[must_use]
+    pub fn join_file(&self, node: &str) -> PathBuf {
+        self.run().join("join").join(node)
+    }
+
+    /// The folder of the controller's certificate authority.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.run().join("ca")
+    }
+
     /// What one node's paths derive from.
     #[must_use]
     pub fn node(&self, node: &str) -> NodeLayout {

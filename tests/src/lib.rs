@@ -2,12 +2,14 @@
 //! that run in it.
 
 pub mod addresses;
+pub mod capture;
 pub mod cgroup;
 pub mod command;
 pub mod demo;
 pub mod echo;
 pub mod exposition;
 pub mod forge;
+pub mod hbone;
 pub mod launch;
 pub mod layout;
 pub mod manifests;

@@ -4,6 +4,7 @@
 //! Everything is printed as lines `key=value`. A call that fails is a result (`connect=EPERM`), not a failure of the
 //! program; it fails only where it could not do what it was asked to try.
 
+mod bulk;
 mod connect;
 mod crowd;
 mod dial;
@@ -14,11 +15,13 @@ mod inherit;
 mod listener;
 mod loopback;
 mod outcome;
+mod pace;
 pub mod plaza;
 mod proc;
 mod reconnect;
 mod said;
 mod serve;
+mod stall;
 mod udp;
 mod workers;
 
@@ -26,6 +29,7 @@ use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use outcome::errno;
 pub use said::{Said, Standing};
 
 /// One behaviour of sockets.
@@ -52,6 +56,12 @@ enum Command {
     Inherit(inherit::Args),
     /// Close one direction, or reset
     End(ending::Args),
+    /// Move many bytes, with checksums
+    Bulk(bulk::Args),
+    /// Make many round trips on one connection and print how long they took
+    Pace(pace::Args),
+    /// Ask for many bytes, read none, until standard input ends
+    Stall(stall::Args),
     /// Keep one connection open until standard input ends
     Hold(hold::Args),
     /// Keep many connections open until standard input ends
@@ -87,6 +97,9 @@ pub fn main() -> ExitCode {
         Command::Fastopen(args) => fastopen::run(&args),
         Command::Inherit(args) => inherit::run(&args),
         Command::End(args) => ending::run(&args),
+        Command::Bulk(args) => bulk::run(&args),
+        Command::Pace(args) => pace::run(&args),
+        Command::Stall(args) => stall::run(&args),
         Command::Hold(args) => hold::run(&args),
         Command::Crowd(args) => crowd::run(&args),
         Command::Loopback(args) => loopback::run(&args),

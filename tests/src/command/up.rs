@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    layout::{Layout, RUN_ROOT},
+    layout::Layout,
     node::Cni,
     supervisor::{Options, lock},
     testbed::{Pod, Testbed},
@@ -28,7 +28,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let options = &args.options;
     let layout = Layout::new(&options.name)?;
-    fs::create_dir_all(RUN_ROOT)?;
+    lock::make_root()?;
     let log = layout.supervisor_log();
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["serve", "--name", &options.name, "--config"]).arg(&options.config);

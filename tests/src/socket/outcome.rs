@@ -24,7 +24,7 @@ pub(super) fn named<T>(result: &io::Result<T>) -> String {
 }
 
 /// The name of an error's errno.
-pub(super) fn errno(error: &io::Error) -> String {
+pub(crate) fn errno(error: &io::Error) -> String {
     error
         .raw_os_error()
         .map_or_else(|| format!("{:?}", error.kind()), |code| format!("{:?}", Errno::from_raw(code)))

@@ -3,10 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
 };
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 
 use super::{
     endpoints::{Backend, states},
@@ -19,6 +19,10 @@ use crate::{
     manifests::{Key, Manifests, PodManifest},
     node::{Desired, PodAssignment, Report, ServiceState},
 };
+
+/// On a Node with `absent` as its value no agent runs: its pods are in the mesh for everybody else, and a test can play
+/// the mesh's part in them.
+const AGENT_LABEL: &str = "testbed.mesh.internal/agent";
 
 /// A pod that exists.
 #[derive(Debug)]
@@ -76,8 +80,8 @@ impl Cluster {
             if self.nodes.contains_key(&name) {
                 continue;
             }
-            let Some(number) = u8::try_from(self.nodes.len() + 1).ok().filter(|number| *number <= NODES)
-            else {
+            let free = |number: &u8| self.nodes.values().all(|node| node.number != *number);
+            let Some(number) = (1..=NODES).find(free) else {
                 tracing::error!(node = name, "a testbed has at most {NODES} nodes; this one is left out");
                 continue;
             };
@@ -96,6 +100,23 @@ impl Cluster {
         overlay::write_services(&self.layout, &self.services)?;
         self.reconcile();
         Ok(new)
+    }
+
+    /// Lets go of the nodes that nothing names any longer and that have no pod left; gives their names and numbers.
+    pub(super) fn departed(&mut self) -> io::Result<Vec<(String, u8)>> {
+        let named = self.manifests.node_names();
+        let empty = |name: &String| self.pods.values().all(|pod| pod.node != *name);
+        let gone: Vec<(String, u8)> = self
+            .nodes
+            .iter()
+            .filter(|(name, _)| !named.contains(*name) && empty(name))
+            .map(|(name, node)| (name.clone(), node.number))
+            .collect();
+        for (name, _) in &gone {
+            self.nodes.remove(name);
+            overlay::remove_node(&self.layout, name)?;
+        }
+        Ok(gone)
     }
 
     /// Takes a node's report; says whether anything follows from it for others.
@@ -140,6 +161,12 @@ impl Cluster {
             secrets: self.manifests.secrets.clone(),
         };
         self.nodes.keys().map(|node| (node.clone(), desired(node))).collect()
+    }
+
+    /// Whether the mesh's agent runs on a node; it does if nothing is said.
+    pub(super) fn has_agent(&self, node: &str) -> bool {
+        let labels = self.manifests.nodes.get(node).and_then(|node| node.metadata.labels.as_ref());
+        labels.and_then(|labels| labels.get(AGENT_LABEL)).is_none_or(|value| value != "absent")
     }
 
     /// Where the cluster's DNS answers.
@@ -197,7 +224,10 @@ impl Cluster {
         let (number, addresses) = if spec.host_network == Some(true) {
             (None, self.plan.node(node.number))
         } else {
-            let number = node.pods.take()?;
+            let number = match asked_for(&manifest.pod, self.plan, node.number) {
+                Some(number) => node.pods.reserve(number).then_some(number)?,
+                None => node.pods.take()?,
+            };
             (Some(number), self.plan.pod(node.number, u8::try_from(number).ok()?))
         };
         let uid = manifest.pod.metadata.uid.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
@@ -212,6 +242,15 @@ impl Cluster {
             ready: false,
         })
     }
+}
+
+/// Asks for an address of the pod's node, such as one that another pod had until just now; others come in turn.
+const ADDRESS_ANNOTATION: &str = "testbed.mesh.internal/address";
+
+/// The number of the address that a pod asks for.
+fn asked_for(pod: &Pod, plan: Plan, node: u8) -> Option<u16> {
+    let wanted: Ipv4Addr = pod.metadata.annotations.as_ref()?.get(ADDRESS_ANNOTATION)?.parse().ok()?;
+    (2..=254).find(|number| plan.pod(node, *number).v4 == wanted).map(u16::from)
 }
 
 fn assignment((key, pod): (&Key, &Instance)) -> PodAssignment {

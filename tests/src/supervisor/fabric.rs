@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::{
     addresses::{Pair, Plan},
-    layout::{Layout, NETNS_ROOT},
+    layout::Layout,
     tool,
 };
 
@@ -59,7 +59,7 @@ impl Fabric {
                 "route add unreachable ::/0".to_owned(),
             ],
         )?;
-        forward(&Path::new(NETNS_ROOT).join(&netns))?;
+        forward(&layout.fabric())?;
         Ok(Self { netns, plan, nodes: Vec::new() })
     }
 
@@ -92,6 +92,23 @@ impl Fabric {
             tool::ip(Some(other), &back)?;
         }
         self.nodes.push((number, netns));
+        Ok(())
+    }
+
+    /// Takes a node's network away, whatever still uses it.
+    pub(super) fn remove_node(&mut self, number: u8) -> Result<(), Error> {
+        let Some(at) = self.nodes.iter().position(|(other, _)| *other == number) else { return Ok(()) };
+        let (_, netns) = self.nodes.remove(at);
+        // Its end of the link goes with this one, when the last socket lets go of the namespace or before.
+        tool::ip(Some(&self.netns), &[format!("link del node{number}")])?;
+        let mut command = Command::new("ip");
+        command.args(["netns", "delete", &netns]);
+        tool::run(command, "")?;
+        let gone: Vec<String> =
+            self.routes_to(number).iter().map(|route| route.replacen("route add", "route del", 1)).collect();
+        for (_, other) in &self.nodes {
+            tool::ip(Some(other), &gone)?;
+        }
         Ok(())
     }
 

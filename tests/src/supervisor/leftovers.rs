@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf};
 
 use crate::{
     cgroup,
-    layout::{Layout, NETNS_ROOT},
+    layout::{Layout, NETNS_ROOT, NodeLayout},
     tool,
 };
 
@@ -43,6 +43,20 @@ pub(crate) fn remove(layout: &Layout) -> Result<(), Error> {
         match fs::remove_dir_all(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::Io { path, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a node that left the cluster ran and kept; its network is the fabric's.
+pub(super) fn remove_node(node: &NodeLayout) -> Result<(), Error> {
+    cgroup::remove(&node.cgroup)?;
+    for path in [&node.pins, &node.run] {
+        match fs::remove_dir_all(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::Io { path: path.clone(), source });
             }
             _ => {}
         }

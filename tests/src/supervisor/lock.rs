@@ -11,6 +11,8 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
+    mount::{MsFlags, mount},
+    sys::statfs::{TMPFS_MAGIC, statfs},
 };
 
 use super::leftovers;
@@ -63,7 +65,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the testbed's name, after removing what dead owners left of it and of any other.
     pub(super) fn acquire(layout: &Layout) -> Result<Self, Error> {
-        fs::create_dir_all(RUN_ROOT).map_err(io_error(Path::new(RUN_ROOT)))?;
+        make_root()?;
         let starting = Path::new(RUN_ROOT).join(".starting");
         let file = open(&starting)?;
         // One start at a time: a run directory that is just being made must not pass for leftovers.
@@ -97,6 +99,31 @@ pub(crate) fn owner(layout: &Layout) -> Option<String> {
         Err((_, Errno::EWOULDBLOCK)) => Some(pid.trim().to_owned()),
         _ => None,
     }
+}
+
+/// Makes the folder of all run directories, in memory as `/run` is on a real machine: the agent keeps its key nowhere
+/// else.
+pub(crate) fn make_root() -> Result<(), Error> {
+    let root = Path::new(RUN_ROOT);
+    fs::create_dir_all(root).map_err(io_error(root))?;
+    let above = root.parent().unwrap_or(root);
+    // Outside of what is mounted over.
+    let file = File::open(above).map_err(io_error(above))?;
+    let _one_at_a_time = Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| Error::Io { path: above.to_owned(), source: errno.into() })?;
+    let failed = |errno: Errno| Error::Io { path: root.to_owned(), source: errno.into() };
+    if statfs(root).map_err(failed)?.filesystem_type() == TMPFS_MAGIC {
+        return Ok(());
+    }
+    let is_directory = |entry: io::Result<fs::DirEntry>| {
+        entry.and_then(|entry| entry.file_type()).is_ok_and(|kind| kind.is_dir())
+    };
+    if fs::read_dir(root).map_err(io_error(root))?.any(is_directory) {
+        tracing::warn!("{RUN_ROOT} is on a disk and in use: agents that are restarted cannot join again");
+        return Ok(());
+    }
+    mount(Some("tmpfs"), root, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755"))
+        .map_err(failed)
 }
 
 /// Removes every run directory without an owner; gives the slots of the others.

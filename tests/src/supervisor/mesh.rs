@@ -4,6 +4,7 @@
 use std::{
     fs::{self, OpenOptions, Permissions},
     io,
+    net::{IpAddr, SocketAddr},
     os::unix::{
         fs::{PermissionsExt as _, chown},
         net::UnixStream,
@@ -22,6 +23,12 @@ use crate::{
 
 /// The user that the relay runs as.
 pub(crate) const RELAY_UID: u32 = 64_321;
+
+/// Where the controller serves discovery and certificates, in the network that joins the nodes.
+const CONTROL_PORT: u16 = 15_012;
+
+/// How long the relay lets open tunnels end by themselves when it is told to end.
+const DRAIN: &str = "2s";
 
 /// Pause before a process that ended is started again.
 const RESTART_AFTER: Duration = Duration::from_millis(300);
@@ -77,13 +84,15 @@ pub(super) struct Mesh {
     programs: PathBuf,
     testbed_program: PathBuf,
     restart: bool,
+    control: SocketAddr,
     processes: Vec<Process>,
 }
 
 impl Mesh {
-    /// Starts the controller.
+    /// Starts the controller, which is reached at this address of the fabric.
     pub(super) fn start(
         layout: &Layout,
+        address: IpAddr,
         testbed_program: &Path,
         programs: &Path,
         source: &Path,
@@ -94,21 +103,24 @@ impl Mesh {
             programs: programs.to_owned(),
             testbed_program: testbed_program.to_owned(),
             restart,
+            control: SocketAddr::new(address, CONTROL_PORT),
             processes: Vec::new(),
         };
         let run = layout.run();
-        let socket = run.join("ads.sock");
         let argv = [
             mesh.program("mesh-control")?,
             format!("--source=dir:{}", source.display()),
             format!("--run-dir={}", run.display()),
-            format!("--listen=unix:{}", socket.display()),
+            format!("--listen={}", mesh.control),
             format!("--agent-uid={RELAY_UID}"),
         ];
         // No node can be called that.
-        let launch =
-            Launch { cgroup: Some(layout.cgroup().join(".mesh-control")), ..mesh.launch(argv.to_vec()) };
-        mesh.add("mesh-control".to_owned(), launch, socket)?;
+        let launch = Launch {
+            cgroup: Some(layout.cgroup().join(".mesh-control")),
+            network: Some(layout.fabric()),
+            ..mesh.launch(argv.to_vec())
+        };
+        mesh.add("mesh-control".to_owned(), launch, run.join("control.sock"))?;
         Ok(mesh)
     }
 
@@ -141,8 +153,10 @@ impl Mesh {
         self.add(format!("mesh-agent-wire.{}", node.name), wire, node.run.join("wire.sock"))?;
 
         let mut argv = common("relay");
-        argv.push(format!("--control=unix:{}", self.layout.run().join("ads.sock").display()));
+        argv.push(format!("--control=tcp:{}", self.control));
+        argv.push(format!("--join={}", self.layout.join_file(&node.name).display()));
         argv.push("--metrics=[::]:15020".to_owned());
+        argv.push(format!("--drain={DRAIN}"));
         let relay = Launch {
             cgroup: Some(node.agent_cgroup()),
             network: Some(node.netns()),
@@ -150,6 +164,21 @@ impl Mesh {
             ..self.launch(argv)
         };
         self.add(format!("mesh-agent-relay.{}", node.name), relay, node.admin_socket())
+    }
+
+    /// Ends the agent of a node and lets go of it. What it holds open ends with the node's network.
+    pub(super) fn remove_node(&mut self, node: &str) -> Result<(), Error> {
+        let names = [format!("mesh-agent-wire.{node}"), format!("mesh-agent-relay.{node}")];
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            self.processes.drain(..).partition(|process| names.contains(&process.name));
+        self.processes = kept;
+        for mut process in gone {
+            if let Some(child) = &mut process.child {
+                let ended = child.kill().and_then(|()| child.wait());
+                ended.map_err(|source| Error::Io { name: process.name.clone(), source })?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until every process has opened its socket.

@@ -56,6 +56,11 @@ fn added(key: &Key, service: &Service) -> Service {
     }
 }
 
+/// Removes a node that is no longer part of the cluster.
+pub(super) fn remove_node(layout: &Layout, name: &str) -> io::Result<()> {
+    overlay::remove(&layout.overlay("nodes").join(format!("{name}.yaml")))
+}
+
 /// Writes a node as its kubelet registers it.
 pub(super) fn write_node(
     layout: &Layout,

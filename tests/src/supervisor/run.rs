@@ -167,16 +167,18 @@ pub fn run(options: Options) -> Result<(), Error> {
 
     let testbed_program = std::env::current_exe()?;
     let programs = testbed_program.parent().unwrap_or(Path::new("/")).to_owned();
+    let plan = lock.plan;
+    let fabric = Fabric::create(&layout, plan)?;
     let mesh = if options.no_mesh {
         None
     } else {
         mount_bpffs()?;
-        Some(Mesh::start(&layout, &testbed_program, &programs, &directory, !options.no_restart)?)
+        let (address, restart) = (plan.beyond().v4.into(), !options.no_restart);
+        Some(Mesh::start(&layout, address, &testbed_program, &programs, &directory, restart)?)
     };
-    let plan = lock.plan;
     let mut supervisor = Supervisor {
         cluster: Cluster::new(&layout, plan),
-        fabric: Fabric::create(&layout, plan)?,
+        fabric,
         layout,
         options,
         mesh,
@@ -231,11 +233,18 @@ impl Supervisor {
             } else if wishes_changed {
                 self.wish()?;
             }
+            if reload || wishes_changed {
+                self.remove_nodes()?;
+            }
             self.mesh.as_mut().map(Mesh::tend).transpose()?;
         }
     }
 
     fn take(&mut self, node: String, report: Option<Report>) -> Result<bool, Error> {
+        if !self.workers.contains_key(&node) {
+            // The last words of one that was removed.
+            return Ok(false);
+        }
         let Some(report) = report else {
             let log = self.layout.log(&format!("node.{node}"));
             return Err(Error::NodeEnded { node, tail: fs::read_to_string(log).unwrap_or_default() });
@@ -290,8 +299,27 @@ impl Supervisor {
             drop(events.send(Event::Report(from.clone(), report)));
         })?;
         self.workers.insert(name, worker);
-        if let Some(mesh) = &mut self.mesh {
+        if let Some(mesh) = self.mesh.as_mut().filter(|_| self.cluster.has_agent(&node.name)) {
             mesh.add_node(&node)?;
+        }
+        Ok(())
+    }
+}
+
+impl Supervisor {
+    /// Takes the nodes down that left the cluster.
+    fn remove_nodes(&mut self) -> Result<(), Error> {
+        for (name, number) in self.cluster.departed()? {
+            tracing::info!(node = name, "the node left the cluster");
+            let node = self.layout.node(&name);
+            self.up.remove(&name);
+            let worker = self.workers.remove(&name);
+            if let Some(mesh) = &mut self.mesh {
+                mesh.remove_node(&name)?;
+            }
+            leftovers::remove_node(&node)?;
+            worker.map(Worker::reap).transpose()?;
+            self.fabric.remove_node(number)?;
         }
         Ok(())
     }

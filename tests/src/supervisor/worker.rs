@@ -39,7 +39,7 @@ pub(super) struct Worker {
     node: String,
     log: String,
     wishes: ChildStdin,
-    _process: Child,
+    process: Child,
 }
 
 impl Worker {
@@ -66,7 +66,13 @@ impl Worker {
             }
             report(None);
         });
-        Ok(Self { node: node.name.clone(), log: log.display().to_string(), wishes, _process: process })
+        Ok(Self { node: node.name.clone(), log: log.display().to_string(), wishes, process })
+    }
+
+    /// Waits for the end of one that was told to end, or killed.
+    pub(super) fn reap(mut self) -> io::Result<()> {
+        drop(self.wishes);
+        self.process.wait().map(drop)
     }
 
     /// Tells it what is wanted.

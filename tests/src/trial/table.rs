@@ -21,6 +21,9 @@ pub enum Expect {
     Answer,
     /// The destination's side refuses it at once (RST, for UDP port unreachable), for this reason.
     Refused(&'static str),
+    /// It goes through the tunnel, whose other end refuses it: connected, and reset at once, for this reason. How much
+    /// of that the client's calls see is a matter of time: a `connect` that waits apart may see the reset already.
+    Reset(&'static str),
     /// The source's side refuses it at once with EPERM, for this reason.
     Forbidden(&'static str),
     /// The source's side refuses it at once with EHOSTUNREACH.
@@ -33,6 +36,10 @@ impl Expect {
             (Self::Answer, outcome) => return matches!(outcome, Outcome::Answered(_)),
             (_, Outcome::Answered(_)) => return false,
             (Self::Refused(_), Outcome::Failed(failed)) => ("ECONNREFUSED", failed),
+            (Self::Reset(_), Outcome::Failed(failed)) => {
+                let reset = ["ECONNRESET", "EPIPE", "ENOTCONN"].contains(&failed.errno.as_str());
+                return reset && failed.after < AT_ONCE;
+            }
             (Self::Forbidden(_), Outcome::Failed(failed)) => ("EPERM", failed),
             (Self::Unreachable, Outcome::Failed(failed)) => ("EHOSTUNREACH", failed),
         };
@@ -41,7 +48,7 @@ impl Expect {
 
     fn reason(self) -> Option<&'static str> {
         match self {
-            Self::Refused(reason) | Self::Forbidden(reason) => {
+            Self::Refused(reason) | Self::Reset(reason) | Self::Forbidden(reason) => {
                 Some(reason).filter(|reason| !reason.is_empty())
             }
             Self::Unreachable => Some("NoEndpoint"),

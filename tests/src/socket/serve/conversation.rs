@@ -6,6 +6,9 @@
 //! | `COUNT TOKEN` | says `counting`, reads to the end and remembers how that was |
 //! | `HALF TOKEN` | closes its own direction, then the same |
 //! | `AFTER BYTES` | reads to the end, then sends so many bytes and closes |
+//! | `TAKE BYTES` | reads so many bytes and says their checksum, and goes on |
+//! | `GIVE BYTES SEED` | sends so many, and goes on |
+//! | `SWAP BYTES SEED` | both at once: sends so many while it reads as many, then says the checksum |
 //! | `RESET` | resets |
 //! | `LAST TOKEN` | says what it remembers |
 //! | anything else | sends it back |
@@ -20,6 +23,7 @@ use std::{
 use socket2::{SockAddr, Socket};
 
 use crate::socket::{
+    bulk,
     dial::{drain, inode, read_line, send_all},
     outcome::shown,
 };
@@ -78,6 +82,19 @@ pub(super) fn hold(socket: &Socket, caller: &SockAddr, ledger: &Ledger, greet: b
                 drain(socket);
                 let bytes: usize = argument.parse().map_err(io::Error::other)?;
                 return send_all(socket, &vec![b'y'; bytes]);
+            }
+            "TAKE" => {
+                let sum = bulk::take(socket, bulk::number(argument)?)?;
+                send_all(socket, format!("{sum}\n").as_bytes())?;
+            }
+            "GIVE" => {
+                let (bytes, seed) = bulk::numbers(argument)?;
+                bulk::give(socket, bytes, seed)?;
+            }
+            "SWAP" => {
+                let (bytes, seed) = bulk::numbers(argument)?;
+                let sum = bulk::swap(socket, bytes, seed)?;
+                send_all(socket, format!("{sum}\n").as_bytes())?;
             }
             "RESET" => return socket.set_linger(Some(Duration::ZERO)),
             "LAST" => send_all(socket, format!("{}\n", ledger.recall(argument)).as_bytes())?,
