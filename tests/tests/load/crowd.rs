@@ -64,7 +64,7 @@ fn sixty_thousand_connections_are_open_at_once_and_leave_nothing_behind() {
         assert_eq!(client.said.number("open"), each as u64, "{}", client.said.text());
         assert_eq!(client.said.number("wrong_peer"), 0, "{}", client.said.text());
     }
-    let fill = eventually("every connection has its flow entry", SOON, || {
+    let fill = eventually("every connection has its flow entry", SOON * 3, || {
         let fill = flows();
         (fill >= CONNECTIONS as f64).then_some(fill)
     });

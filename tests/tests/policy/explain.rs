@@ -111,7 +111,7 @@ fn meshctl_can_agrees_with_the_wire() {
         ("can/passer", "can/server:8080", "can/server:8080", false, "NoRuleAllows"),
         ("can/outside", "can/server:8080", "can/server:8080", false, "NoRuleAllows"),
         ("can/stuck", "can/passer:8080", "can/passer:8080", false, "nowhere"),
-        ("can/passer", "can/far:8080", "can/far:8080", false, "TunnelNotBuilt"),
+        ("can/passer", "can/far:8080", "can/far:8080", true, "tunnel"),
         ("can/buyer", "svc/can/shop:80", "svc/can/shop:80", true, "buyers"),
         ("can/passer", "svc/can/shop:80", "svc/can/shop:80", false, "NoRuleAllows"),
         ("can/buyer", "svc/can/empty:80", "svc/can/empty:80", false, "NoEndpoint"),

@@ -1,4 +1,4 @@
-//! SEMANTICS 4: the mTLS modes, as far as they need no tunnel.
+//! SEMANTICS 4: the mTLS modes, on one node and between two.
 
 use mesh_tests::trial::{
     Expect::{Answer, Forbidden, Refused},
@@ -118,9 +118,9 @@ fn egress_modes_within_a_node() {
     ]);
 }
 
-/// SEMANTICS 4.3, 4.4: what needs the tunnel is refused and counted, never sent in plaintext; only `Off` goes.
+/// SEMANTICS 4.3, 4.4: what leads to another node's enrolled pod takes the tunnel, whatever egress says but `Off`.
 #[test]
-fn another_node_needs_the_tunnel_unless_egress_says_off() {
+fn another_node_is_reached_through_the_tunnel_unless_egress_says_off() {
     let cluster = cluster();
     cluster.put_all(
         "far",
@@ -146,38 +146,44 @@ fn another_node_needs_the_tunnel_unless_egress_says_off() {
             &access("far", "guarded", "selector: {matchLabels: {app: guarded}}, ingress: [{mtls: Required}]"),
         ],
     );
-    let count = || {
-        let labels = [("source_namespace", "far"), ("reason", "TunnelNotBuilt")];
-        cluster.metric("node-1", "mesh_denied_total", &labels)
-    };
-    let before = count();
+    let tunnelled = || cluster.metric("node-1", "mesh_kernel_tunnelled_total", &[]);
+    let before = tunnelled();
     cluster.expect(&[
-        ("far/nothing", "far/enrolled:8080", Forbidden("TunnelNotBuilt")),
-        ("far/preferred", "far/enrolled:8080", Forbidden("TunnelNotBuilt")),
-        ("far/required", "far/enrolled:8080", Forbidden("TunnelNotBuilt")),
+        ("far/nothing", "far/enrolled:8080", Answer),
+        ("far/preferred", "far/enrolled:8080", Answer),
+        ("far/required", "far/enrolled:8080", Answer),
         ("far/required", "far/plain:8080", Forbidden("EgressMtlsRequired")),
         ("far/preferred", "far/plain:8080", Answer),
         ("far/nothing", "far/plain:8080", Answer),
         ("far/off", "far/enrolled:8080", Answer),
-        // In plaintext it proves nothing over there.
+        // What the tunnel proves is enough over there, and plaintext proves nothing.
+        ("far/nothing", "far/guarded:8080", Answer),
         ("far/off", "far/guarded:8080", Refused("NoRuleAllows")),
     ]);
-    let counted = || (count() - before >= 6.0).then_some(());
-    mesh_tests::trial::eventually("the refusals are counted", std::time::Duration::from_secs(5), counted);
+    let counted = || (tunnelled() - before >= 8.0).then_some(());
+    mesh_tests::trial::eventually(
+        "they are counted as tunnelled",
+        std::time::Duration::from_secs(5),
+        counted,
+    );
 }
 
 /// SEMANTICS 4.4: `encryption: Always` sends same-node traffic through the tunnel as well.
 #[test]
-fn encryption_always_needs_the_tunnel_on_one_node_too() {
+fn encryption_always_takes_the_tunnel_on_one_node_too() {
     let cluster = cluster();
     cluster.put_all(
         "always",
         &[&echo("always", "client"), &echo("always", "server"), &echo("always", "plain").plain()],
     );
+    let tunnelled = || cluster.metric("node-1", "mesh_kernel_tunnelled_total", &[]);
+    let before = tunnelled();
     cluster.expect(&[
-        ("always/client", "always/server:8080", Forbidden("TunnelNotBuilt")),
+        ("always/client", "always/server:8080", Answer),
         ("always/client", "always/plain:8080", Answer),
     ]);
+    let counted = || (tunnelled() - before >= 2.0).then_some(());
+    mesh_tests::trial::eventually("it is counted as tunnelled", std::time::Duration::from_secs(5), counted);
 }
 
 /// SEMANTICS 4.5: Required on a UDP port admits senders that the kernel proves, and the policy says so.

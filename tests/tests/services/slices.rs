@@ -1,8 +1,11 @@
 //! SEMANTICS 6.1: endpoints that slices name by hand, and Services without an address.
 
-use mesh_tests::trial::{
-    Expect::{Answer, Unreachable},
-    echo,
+use mesh_tests::{
+    socket::plaza::SOON,
+    trial::{
+        Expect::{Answer, Unreachable},
+        echo, eventually,
+    },
 };
 
 use super::{cluster, service, shares};
@@ -37,15 +40,17 @@ fn put(namespace: &str, name: &str, endpoints: &[(&str, &str)]) {
     cluster().put(&format!("{namespace}-{name}"), all.join("\n---\n"));
 }
 
-/// Who answers at a Service, in both families.
-fn answering(namespace: &str, name: &str) -> Vec<String> {
+/// Waits until exactly these answer at a Service, in both families.
+fn expect_answering(namespace: &str, name: &str, expected: &[&str]) {
     let key = format!("{namespace}/{name}");
     cluster().expect(&[(&format!("{namespace}/client"), &format!("svc/{key}:80"), Answer)]);
-    let mut hosts: Vec<String> = Vec::new();
-    for address in cluster().service(&key, 80) {
-        hosts.extend(cluster().hosts(&format!("{namespace}/client"), address, 40));
-    }
-    shares(&hosts).into_keys().map(str::to_owned).collect()
+    eventually(&format!("{expected:?} answer at {key}, and nobody else"), SOON, || {
+        let mut hosts: Vec<String> = Vec::new();
+        for address in cluster().service(&key, 80) {
+            hosts.extend(cluster().hosts(&format!("{namespace}/client"), address, 40));
+        }
+        shares(&hosts).into_keys().eq(expected.iter().copied()).then_some(())
+    });
 }
 
 /// SEMANTICS 6.1: a Service without selector has the endpoints of hand-written slices; no `ready` means ready.
@@ -57,7 +62,7 @@ fn hand_written_slices_serve_a_service_without_selector() {
         &[&echo("hand", "a"), &echo("hand", "b"), &echo("hand", "c"), &echo("hand", "client")],
     );
     put("hand", "nil", &[("a", ""), ("b", "conditions: {}"), ("c", "conditions: {ready: false}")]);
-    assert_eq!(answering("hand", "nil"), ["a", "b"]);
+    expect_answering("hand", "nil", &["a", "b"]);
 }
 
 /// SEMANTICS 6.1: terminating endpoints that still serve are used where none is ready, and only there.
@@ -72,8 +77,8 @@ fn serving_and_terminating_endpoints_are_the_last_resort() {
         &[("a", draining), ("b", "conditions: {ready: false, serving: false, terminating: true}")],
     );
     put("last", "beside", &[("a", draining), ("b", "conditions: {ready: true}")]);
-    assert_eq!(answering("last", "alone"), ["a"]);
-    assert_eq!(answering("last", "beside"), ["b"]);
+    expect_answering("last", "alone", &["a"]);
+    expect_answering("last", "beside", &["b"]);
     put("last", "dead", &[("a", "conditions: {ready: false, serving: false}")]);
     cluster.expect(&[("last/client", "svc/last/dead:80", Unreachable)]);
 }
@@ -88,9 +93,9 @@ fn zone_hints_are_followed_where_every_endpoint_has_one() {
     put("hints", "all", &[("a", east.as_str()), ("b", west.as_str())]);
     put("hints", "some", &[("a", east.as_str()), ("b", "")]);
     put("hints", "elsewhere", &[("a", north.as_str()), ("b", west.as_str())]);
-    assert_eq!(answering("hints", "all"), ["a"]);
-    assert_eq!(answering("hints", "some"), ["a", "b"]);
-    assert_eq!(answering("hints", "elsewhere"), ["a", "b"]);
+    expect_answering("hints", "all", &["a"]);
+    expect_answering("hints", "some", &["a", "b"]);
+    expect_answering("hints", "elsewhere", &["a", "b"]);
 }
 
 /// SEMANTICS 6.3: a headless Service is found by name and dialled by pod address, with the pod's policies.

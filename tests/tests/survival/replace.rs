@@ -56,7 +56,7 @@ fn a_new_wire_adopts_maps_and_links_and_puts_its_programs_in_place() {
     );
 }
 
-const CONNECTIONS: u64 = 20_000;
+const CONNECTIONS: u64 = 40_000;
 
 /// Every restart replaces every program while connections are being made.
 #[test]

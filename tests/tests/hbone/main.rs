@@ -1,0 +1,123 @@
+//! The wire format of the tunnel (HBONE): a foreign client is served, a foreign server is talked to, frames are what
+//! they were, and whoever speaks badly hurts nobody else.
+//!
+//! The peer is `mesh-hbone`, which shares no code with the agent. On one node no agent runs, so that a pod there can be
+//! the tunnel's other end.
+
+mod abuse;
+mod foreign;
+mod frames;
+
+use std::{fs, path::PathBuf, sync::OnceLock, time::Duration};
+
+use mesh_tests::{
+    hbone::{Authority, Leaf},
+    trial::{Trial, echo, eventually},
+};
+use serde_json::Value;
+
+/// Longest wait for what should happen at once.
+const SOON: Duration = Duration::from_secs(10);
+
+const CLUSTER: &str = "
+apiVersion: mesh.internal/v1alpha1
+kind: MeshConfig
+metadata: {name: default}
+spec: {telemetry: {accessLog: {format: JSON, level: All}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: hb}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: played, labels: {mesh.internal/mode: enabled}}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node-1}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node-2}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node-3, labels: {testbed.mesh.internal/agent: absent}}}
+";
+
+/// The testbed of this file: `hb/server` and `hb/client` in the mesh, `hb/foreign` on another node and out of it.
+fn cluster() -> &'static Trial {
+    static SHARED: OnceLock<Trial> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let trial = Trial::start("hbone", CLUSTER);
+        trial.put_all(
+            "base",
+            &[
+                &echo("hb", "server").account("server"),
+                &echo("hb", "client").account("client"),
+                &echo("hb", "far").account("far").on("node-2"),
+                &echo("hb", "foreign").plain().on("node-2"),
+            ],
+        );
+        issue(&trial, "foreign", "spiffe://cluster.local/ns/hb/sa/foreign");
+        eventually("the foreign client is served", SOON, || {
+            (client(&trial, "")["status"] == 200).then_some(())
+        });
+        trial
+    })
+}
+
+/// The folder of the certificates that tests issue.
+fn papers(trial: &Trial) -> PathBuf {
+    let folder = trial.run().join("papers");
+    fs::create_dir_all(&folder).expect("the run directory is ours");
+    folder
+}
+
+/// Issues a certificate by the mesh's authority; gives the options of `mesh-hbone` for it.
+fn issue(trial: &Trial, file: &str, id: &str) -> String {
+    let authority = Authority::open(&trial.bed().layout().ca()).expect("the authority's files are there");
+    let issued = authority.issue(&papers(trial), file, &Leaf { names: &[id], ..Leaf::default() });
+    issued.expect("it signs");
+    words(trial, file)
+}
+
+/// The options of `mesh-hbone` for certificates that are there.
+fn words(trial: &Trial, file: &str) -> String {
+    let stem = papers(trial).join(file).display().to_string();
+    format!("--cert {stem}.crt --key {stem}.key --roots {stem}.ca")
+}
+
+/// Runs `mesh-hbone` in a pod; gives its lines.
+fn hbone(trial: &Trial, place: &str, words: &str) -> Vec<Value> {
+    let argv: Vec<&str> = ["mesh-hbone"].into_iter().chain(words.split_whitespace()).collect();
+    let said = trial.run_in(place, &argv);
+    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(!lines.is_empty(), "{place}: mesh-hbone {words} said nothing that is JSON: {said}");
+    lines
+}
+
+/// One tunnel of the foreign client to the server's port 8080, with more options.
+fn client(trial: &Trial, more: &str) -> Value {
+    let server = trial.pod("hb/server").addresses[0];
+    let line = format!("client {server}:15008 --authority {server}:8080 {} {more}", words(trial, "foreign"));
+    hbone(trial, "hb/foreign", &line).pop().expect("there is a line")
+}
+
+/// A pod that is in the mesh for everybody, in which this runs.
+fn played(name: &str, shell: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: played, labels: {{app: {name}}}}}\n\
+         spec: {{nodeName: node-3, serviceAccountName: {name}, terminationGracePeriodSeconds: 0, \
+         containers: [{{name: main, command: [sh, -c, {shell:?}]}}]}}\n"
+    )
+}
+
+/// What the program in a played pod has printed so far.
+fn seen(trial: &Trial, name: &str) -> Vec<Value> {
+    let log = trial.bed().layout().log(&format!("played.{name}.main"));
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Calls a played pod from `hb/client` until it is answered, and gives the client's own address.
+fn call(trial: &Trial, name: &str, said: &str) -> std::net::SocketAddr {
+    let to = std::net::SocketAddr::new(trial.pod(&format!("played/{name}")).addresses[0], 8080);
+    eventually(&format!("{name} answers"), SOON, || {
+        match trial.call("hb/client", "tcp", to, &["--send", said]) {
+            mesh_tests::trial::Outcome::Answered(answer) if answer.text == said => Some(answer.local),
+            _ => None,
+        }
+    })
+}

@@ -1,0 +1,95 @@
+//! How connections end, or do not come about: an application sees the same as without a tunnel, but that a refusal
+//! comes as a reset after connect (SEMANTICS 7.6).
+
+use std::time::Duration;
+
+use mesh_tests::{
+    socket::plaza::{routes, unmapped},
+    trial::eventually,
+};
+
+use super::{SOON, put_pair};
+
+/// Issue: either direction is closed alone, and bytes go on in the other.
+#[test]
+fn each_direction_is_closed_by_itself() {
+    let cluster = put_pair("half", "");
+    for route in unmapped(routes(cluster, "half-server", 7000)) {
+        let said = cluster.socket("sock/half-client", &format!("end {} client-first", route.words()));
+        assert_eq!((&said["read"], &said["end"]), ("300000", "EOF"), "{route:?}: {}", said.text());
+        let said = cluster.socket("sock/half-client", &format!("end {} server-first", route.words()));
+        assert_eq!((&said["read"], &said["end"]), ("0", "EOF"), "{route:?}: {}", said.text());
+        assert_eq!(&said["server.end"], "EOF", "{route:?}: {}", said.text());
+        assert_eq!(&said["server.read"], "300000", "{route:?}: {}", said.text());
+    }
+}
+
+/// Issue: a reset of either side arrives as a reset at the other.
+#[test]
+fn a_reset_of_either_side_arrives_as_one() {
+    let cluster = put_pair("reset", "");
+    for route in unmapped(routes(cluster, "reset-server", 7000)) {
+        let said = cluster.socket("sock/reset-client", &format!("end {} server-resets", route.words()));
+        assert_eq!(&said["end"], "ECONNRESET", "{route:?}: {}", said.text());
+        let said = cluster.socket("sock/reset-client", &format!("end {} client-resets", route.words()));
+        assert_eq!(&said["server.end"], "ECONNRESET", "{route:?}: {}", said.text());
+    }
+}
+
+/// SEMANTICS 7.6: nobody listens there: the connection comes about and is reset at once, and the log says why.
+#[test]
+fn a_port_where_nobody_listens_is_a_reset_at_once() {
+    let cluster = put_pair("closed", "");
+    for address in cluster.pod("sock/closed-server").addresses {
+        let to = std::net::SocketAddr::new(address, 7999);
+        let outcome = cluster.tcp("sock/closed-client", to);
+        let failed = outcome.failure();
+        assert!(["ECONNRESET", "EPIPE", "ENOTCONN"].contains(&failed.errno.as_str()), "{failed:?}");
+        assert!(failed.after < Duration::from_secs(1), "{failed:?}");
+    }
+    is_logged(cluster, "sock/closed-client", "UpstreamRefused");
+}
+
+/// The application's side of a server that drops what it gets: a reset after the time that relay waits.
+#[test]
+fn a_port_that_does_not_answer_is_a_reset_after_a_while() {
+    let cluster = put_pair("silent", "");
+    let drop = "nft add table inet silent && nft 'add chain inet silent in {type filter hook input priority 0;}' \
+                && nft add rule inet silent in tcp dport 7009 drop";
+    let _ = cluster.run_in("sock/silent-server", &["sh", "-euc", drop]);
+    let address = cluster.pod("sock/silent-server").addresses[0];
+    let to = std::net::SocketAddr::new(address, 7009);
+    let outcome = cluster.call("sock/silent-client", "tcp", to, &["--timeout", "9000"]);
+    let failed = outcome.failure();
+    assert!(failed.step == "read" && failed.errno == "ECONNRESET", "{failed:?}");
+    assert!(failed.after > Duration::from_secs(1) && failed.after < Duration::from_secs(8), "{failed:?}");
+    is_logged(cluster, "sock/silent-client", "UpstreamTimedOut");
+    // Its neighbour port is as before.
+    let route = &routes(cluster, "silent-server", 7000)[0];
+    let said = cluster.socket("sock/silent-client", &format!("connect {}", route.words()));
+    assert_eq!(said.get("answer"), Some("ok"), "{}", said.text());
+}
+
+/// A server that ends while a connection is open: its clients see that end.
+#[test]
+fn a_pod_that_is_deleted_ends_its_connections() {
+    let cluster = put_pair("gone", "");
+    let route = routes(cluster, "gone-server", 7000).pop().expect("there are routes");
+    let held = cluster.hold("sock/gone-client", route.to, Duration::from_millis(20));
+    cluster.write("gone", super::pod("gone-client", super::NEAR, "exec sleep infinity"));
+    let end = held.end(SOON).expect("the connection ends with its server");
+    assert!(!end.contains("ended by us"), "{end}");
+}
+
+/// Waits until some node's log has this reason about a connection of this pod.
+pub(super) fn is_logged(cluster: &mesh_tests::trial::Trial, from: &str, reason: &str) {
+    let sources = cluster.pod(from).addresses;
+    eventually(&format!("a log says {reason} about {from}"), SOON, || {
+        let log = cluster.access_log();
+        log.iter()
+            .any(|(_, line)| {
+                line.contains(reason) && sources.iter().any(|source| line.contains(&source.to_string()))
+            })
+            .then_some(())
+    });
+}
