@@ -21,6 +21,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         process::run(cargo.args(["test", "--quiet", "--workspace"]).args(kind).args(&args.filter))?;
     }
     let mut cargo = process::cargo();
-    cargo.args(["test", "--workspace", "--test", "*"]).args(&args.filter);
+    cargo.args(["test", "--workspace", "--no-fail-fast", "--test", "*"]).args(&args.filter);
     process::run(cargo.args(["--", "--test-threads=1"]))
 }
