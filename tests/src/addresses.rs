@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// How many testbeds can be told apart.
 pub const SLOTS: u8 = 200;
 
+/// The slot of the cluster with a real Kubernetes, which no testbed has.
+pub const CLUSTER_SLOT: u8 = SLOTS;
+
 /// How many nodes a testbed can have.
 pub const NODES: u8 = 200;
 
@@ -44,9 +47,10 @@ pub struct Plan {
 /// Last byte of the pool of Service addresses' third byte; nodes come before it.
 const SERVICES: u8 = 224;
 const FABRIC: u8 = 254;
+const LINK: u8 = 253;
 
 impl Plan {
-    /// The plan of a slot below [`SLOTS`].
+    /// The plan of a slot below [`SLOTS`], or of [`CLUSTER_SLOT`].
     #[must_use]
     pub fn new(slot: u8) -> Self {
         Self { slot }
@@ -62,6 +66,30 @@ impl Plan {
     #[must_use]
     pub fn beyond(self) -> Pair {
         self.node(254)
+    }
+
+    /// The ends of the link between the fabric and this machine, where there is one: the machine's, the fabric's.
+    #[must_use]
+    pub fn link(self) -> [Pair; 2] {
+        [1, 2].map(|end| Pair { v4: self.v4(LINK, end), v6: self.v6(0xfffe, end.into()) })
+    }
+
+    /// The range of everything.
+    #[must_use]
+    pub fn whole(self) -> (Ipv4Net, Ipv6Net) {
+        (Ipv4Net::new_assert(self.v4(0, 0), 16), Ipv6Net::new_assert(self.v6(0, 0), 48))
+    }
+
+    /// The range of all pods of nodes below 128.
+    #[must_use]
+    pub fn all_pods(self) -> (Ipv4Net, Ipv6Net) {
+        (Ipv4Net::new_assert(self.v4(0, 0), 17), Ipv6Net::new_assert(self.v6(0, 0), 49))
+    }
+
+    /// The range of Service addresses.
+    #[must_use]
+    pub fn services(self) -> (Ipv4Net, Ipv6Net) {
+        (Ipv4Net::new_assert(self.v4(SERVICES, 0), 20), Ipv6Net::new_assert(self.v6(0xfff0, 0), 112))
     }
 
     /// The range of a node's pods.

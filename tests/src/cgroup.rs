@@ -90,7 +90,11 @@ pub fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn remove_directories(path: &Path) -> io::Result<()> {
+/// Removes a directory of a hierarchy of any version with all below; no process may be left in it.
+///
+/// # Errors
+/// If the kernel refuses; that it does not exist is no error.
+pub(crate) fn remove_directories(path: &Path) -> io::Result<()> {
     let children = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

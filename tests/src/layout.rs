@@ -47,9 +47,7 @@ impl Layout {
         if name.is_empty() || name.len() > NAME_LIMIT || !name.chars().all(valid) || name.starts_with('-') {
             return Err(Error::Name(name.to_owned()));
         }
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::Mounts)?;
-        let cgroup2 = cgroup2_mount(&mounts).ok_or(Error::NoCgroup2)?;
-        Ok(Self { name: name.to_owned(), cgroup2 })
+        Ok(Self { name: name.to_owned(), cgroup2: cgroup2()? })
     }
 
     /// The testbed's name.
@@ -197,6 +195,15 @@ impl NodeLayout {
     pub fn admin_socket(&self) -> PathBuf {
         self.run.join("admin.sock")
     }
+}
+
+/// Where cgroup2 is mounted.
+///
+/// # Errors
+/// If it is not.
+pub fn cgroup2() -> Result<PathBuf, Error> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::Mounts)?;
+    cgroup2_mount(&mounts).ok_or(Error::NoCgroup2)
 }
 
 /// The first cgroup2 mount of a mount table (`proc_pid_mountinfo(5)`: the fields after " - " begin with the type).

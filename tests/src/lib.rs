@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod capture;
 pub mod cgroup;
+pub mod cluster;
 pub mod command;
 pub mod demo;
 pub mod echo;

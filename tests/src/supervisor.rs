@@ -3,7 +3,7 @@
 
 mod cluster;
 mod endpoints;
-mod fabric;
+pub(crate) mod fabric;
 pub(crate) mod leftovers;
 pub(crate) mod lock;
 mod mesh;

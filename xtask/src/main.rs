@@ -2,6 +2,7 @@
 //! needed with cargo and runs a program of the workspace.
 
 mod bench;
+mod cluster;
 mod demo;
 mod ebpf;
 mod lint;
@@ -37,6 +38,8 @@ enum Command {
     Down(testbed::DownArgs),
     /// Show on real traffic that the mesh does what it claims
     Demo(demo::Args),
+    /// Bring up a real Kubernetes on this machine, use it, and take it down
+    Cluster(cluster::Args),
     /// Measure the mesh against no mesh, its fairness, its memory, and what bad peers do to it
     Bench(bench::Args),
 }
@@ -60,6 +63,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Exec(args) => testbed::exec(&args),
         Command::Down(args) => testbed::down(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

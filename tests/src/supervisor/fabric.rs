@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::{
     addresses::{Pair, Plan},
-    layout::Layout,
+    layout::NETNS_ROOT,
     tool,
 };
 
@@ -33,7 +33,7 @@ const BRIDGE: &str = "br0";
 
 /// The links between the nodes.
 #[derive(Debug)]
-pub(super) struct Fabric {
+pub(crate) struct Fabric {
     netns: String,
     plan: Plan,
     /// The namespaces of the nodes that are joined, by number.
@@ -43,8 +43,7 @@ pub(super) struct Fabric {
 impl Fabric {
     /// Makes the bridge. Nodes route what they do not know to it, and are told at once that there is nothing: without
     /// such a route they could not even dial the address of a Service.
-    pub(super) fn create(layout: &Layout, plan: Plan) -> Result<Self, Error> {
-        let netns = layout.fabric_netns();
+    pub(crate) fn create(netns: String, plan: Plan) -> Result<Self, Error> {
         add_namespace(&netns)?;
         let Pair { v4, v6 } = plan.beyond();
         tool::ip(
@@ -59,12 +58,12 @@ impl Fabric {
                 "route add unreachable ::/0".to_owned(),
             ],
         )?;
-        forward(&layout.fabric())?;
+        forward(&Path::new(NETNS_ROOT).join(&netns))?;
         Ok(Self { netns, plan, nodes: Vec::new() })
     }
 
     /// Makes a node's namespace and joins it to all others.
-    pub(super) fn add_node(&mut self, number: u8, netns: String) -> Result<(), Error> {
+    pub(crate) fn add_node(&mut self, number: u8, netns: String) -> Result<(), Error> {
         add_namespace(&netns)?;
         let Pair { v4, v6 } = self.plan.node(number);
         let port = format!("node{number}");
@@ -93,6 +92,12 @@ impl Fabric {
         }
         self.nodes.push((number, netns));
         Ok(())
+    }
+
+    /// Lets what runs in the fabric's own namespace, and what comes in by it, reach the nodes' pods.
+    pub(crate) fn route_pods(&self) -> Result<(), Error> {
+        let routes: Vec<String> = self.nodes.iter().flat_map(|(number, _)| self.routes_to(*number)).collect();
+        Ok(tool::ip(Some(&self.netns), &routes)?)
     }
 
     /// Takes a node's network away, whatever still uses it.

@@ -168,7 +168,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     let testbed_program = std::env::current_exe()?;
     let programs = testbed_program.parent().unwrap_or(Path::new("/")).to_owned();
     let plan = lock.plan;
-    let fabric = Fabric::create(&layout, plan)?;
+    let fabric = Fabric::create(layout.fabric_netns(), plan)?;
     let mesh = if options.no_mesh {
         None
     } else {

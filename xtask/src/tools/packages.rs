@@ -17,6 +17,10 @@ pub(crate) const BPF_LINKER: &[&str] =
 /// Programs that the testbed, the tests and the benchmark run.
 pub(crate) const TESTBED: &[&str] = &["nftables", "iproute2", "iperf3", "procps", "util-linux"];
 
+/// What a real Kubernetes runs on: its store, and what runs containers and gives them a network.
+pub(crate) const CLUSTER: &[&str] =
+    &["etcd-server", "containerd", "runc", "containernetworking-plugins", "iptables", "tar"];
+
 /// The commands that install `packages` by hand.
 pub(crate) fn install_commands(packages: &[&str]) -> String {
     format!("apt-get update && apt-get install --yes --no-install-recommends {}", packages.join(" "))

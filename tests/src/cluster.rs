@@ -1,0 +1,31 @@
+//! A real Kubernetes on this machine, for what only one can show: installation, API objects, kubelet and kube-proxy as
+//! they are. Every part of it is in namespaces and control groups of its own, so that nothing is left behind.
+//!
+//! ```text
+//!   this machine ── mesh-cluster (veth) ──┐
+//!   ┌─ machine `control` ─────────────────┴──┐      ┌─ machine `node1` ─────────────────┐
+//!   │ etcd, kube-apiserver,                  ├─ br0 ┤ containerd, kubelet, kube-proxy   │  `node2` ...
+//!   │ kube-controller-manager, kube-scheduler│      │ pods by the CNI plugin ptp        │
+//!   └────────────────────────────────────────┘      └───────────────────────────────────┘
+//! ```
+
+mod certificates;
+mod command;
+mod control;
+mod error;
+mod image;
+mod kubectl;
+mod leftovers;
+mod load;
+mod machine;
+mod network;
+mod node;
+mod place;
+mod progress;
+mod up;
+
+pub use command::main;
+pub use error::Error;
+pub use image::{Image, pack};
+pub use kubectl::Kubectl;
+pub use place::{Place, kubeconfig};

@@ -1,0 +1,50 @@
+//! kubectl, as people would use it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::Place;
+use crate::tool;
+
+/// kubectl with the kubeconfig of a cluster.
+#[derive(Debug, Clone)]
+pub struct Kubectl {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl Kubectl {
+    /// For the cluster of this kubeconfig.
+    #[must_use]
+    pub fn new(place: &Place, kubeconfig: &Path) -> Self {
+        Self { program: place.programs().join("kubectl"), kubeconfig: kubeconfig.to_owned() }
+    }
+
+    /// Runs it with these arguments and gives what it prints.
+    ///
+    /// # Errors
+    /// If it fails, with what it said.
+    pub fn run(&self, arguments: &[&str]) -> Result<String, tool::Error> {
+        self.run_with(arguments, "")
+    }
+
+    /// The same, with something on its standard input.
+    ///
+    /// # Errors
+    /// If it fails, with what it said.
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Result<String, tool::Error> {
+        let mut command = Command::new(&self.program);
+        command.env("KUBECONFIG", &self.kubeconfig).args(arguments);
+        tool::run(command, input)
+    }
+
+    /// Applies manifests.
+    ///
+    /// # Errors
+    /// If the API server refuses one, with what it said.
+    pub fn apply(&self, manifests: &str) -> Result<String, tool::Error> {
+        self.run_with(&["apply", "--filename=-"], manifests)
+    }
+}

@@ -1,0 +1,82 @@
+//! `cluster`: builds what a real Kubernetes needs and hands over to `mesh-cluster`.
+
+mod programs;
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+
+use crate::{process, testbed, tools::packages, workspace};
+
+/// Options of `cluster`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Build Kubernetes if it is not built, bring a cluster up and leave it running (needs root)
+    Up(UpArgs),
+    /// Import an image into every node
+    Load {
+        /// The archive (OCI image layout or `docker save`)
+        image: PathBuf,
+    },
+    /// Print the path of the kubeconfig: what KUBECONFIG names, else that of the cluster here
+    Kubeconfig,
+    /// Take the cluster down, also one that was left half up
+    Down,
+    /// Bring a cluster up, test that it is a real one, and take it down
+    Check,
+}
+
+#[derive(Debug, clap::Args)]
+struct UpArgs {
+    /// How many nodes
+    #[arg(long, default_value = "2")]
+    nodes: String,
+    /// How kube-proxy implements Services: nftables or iptables
+    #[arg(long, default_value = "nftables")]
+    proxy: String,
+}
+
+/// Runs one of the commands.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    match &args.action {
+        Action::Up(args) => {
+            build()?;
+            testbed::become_program(cluster(&["up", "--nodes", &args.nodes, "--proxy", &args.proxy]))
+        }
+        Action::Load { image } => {
+            let image =
+                std::path::absolute(image).with_context(|| format!("cannot find {}", image.display()))?;
+            let mut command = cluster(&["load"]);
+            command.arg(image);
+            testbed::become_program(command)
+        }
+        Action::Kubeconfig => testbed::become_program(cluster(&["kubeconfig"])),
+        Action::Down => testbed::become_program(cluster(&["down"])),
+        Action::Check => {
+            build()?;
+            let mut cargo = process::cargo();
+            cargo.args(["test", "--workspace", "--test", "cluster", "--"]);
+            process::run(cargo.args(["--ignored", "--test-threads=1", "--nocapture"]))
+        }
+    }
+}
+
+fn build() -> Result<()> {
+    packages::install(packages::TESTBED)?;
+    packages::install(packages::CLUSTER)?;
+    programs::ensure()?;
+    testbed::build(false)
+}
+
+fn cluster(arguments: &[&str]) -> Command {
+    let mut command = testbed::program("mesh-cluster", false);
+    command.arg("--target").arg(workspace::root().join("target")).args(arguments);
+    command
+}

@@ -1,0 +1,86 @@
+//! Kubernetes, CoreDNS and `pause`: Go modules pinned in `tests/cluster/go.mod`, built by the Go toolchain and kept in
+//! `target/cluster/programs` until their sources or versions change.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    os::unix::fs::symlink,
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{process, workspace};
+
+/// What the programs are built from, in `tests/cluster`.
+const SOURCES: [&str; 5] = ["go.mod", "go.sum", "kubernetes/main.go", "coredns/main.go", "pause/main.go"];
+
+/// The names by which the one program of Kubernetes is called.
+const PARTS: [&str; 6] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"];
+
+/// Makes sure that all programs are there and of the versions that are pinned.
+///
+/// # Errors
+/// If there is no Go toolchain, or it cannot build them.
+pub(crate) fn ensure() -> Result<()> {
+    let source = workspace::root().join("tests/cluster");
+    let programs = workspace::root().join("target/cluster/programs");
+    let version = version(&source)?;
+    let built = programs.join("built-from");
+    let wanted = fingerprint(&source, &version)?;
+    if fs::read_to_string(&built).is_ok_and(|text| text == wanted) {
+        return Ok(());
+    }
+    ensure!(
+        process::on_path("go").is_some(),
+        "building Kubernetes needs Go (the version that {} names, or newer) on the PATH",
+        source.join("go.mod").display()
+    );
+    eprintln!("building Kubernetes {version} and CoreDNS (once, up to ten minutes on two cores)");
+    fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
+    let mut go = Command::new("go");
+    // As little as possible of whoever builds: the same sources give the same programs.
+    go.current_dir(&source).env("CGO_ENABLED", "0").env("GOFLAGS", "").env_remove("GOWORK");
+    go.args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &linking(&version), "-o"]);
+    process::run(go.arg(&programs).arg("./..."))?;
+    for part in PARTS {
+        let link = programs.join(part);
+        match fs::remove_file(&link) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => symlink("kubernetes", &link),
+        }
+        .with_context(|| format!("cannot make {}", link.display()))?;
+    }
+    fs::write(&built, wanted).with_context(|| format!("cannot write {}", built.display()))
+}
+
+/// The version of Kubernetes that `go.mod` requires.
+fn version(source: &Path) -> Result<String> {
+    let path = source.join("go.mod");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes "));
+    line.map(str::to_owned).with_context(|| format!("{} does not require k8s.io/kubernetes", path.display()))
+}
+
+/// No debug information, and the version that a release would say it is: clients choose by it what to ask for.
+fn linking(version: &str) -> String {
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let package = "k8s.io/component-base/version";
+    format!(
+        "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+    )
+}
+
+/// Changes whenever the programs would.
+fn fingerprint(source: &Path, version: &str) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    linking(version).hash(&mut hasher);
+    for file in SOURCES {
+        let path = source.join(file);
+        fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?.hash(&mut hasher);
+    }
+    Ok(format!("{:016x}\n", hasher.finish()))
+}
