@@ -18,13 +18,15 @@ use std::net::IpAddr;
 use mesh_ebpf::policy::SetId;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use entries::{LocalPod, NodeSettings, PeerEntry, PolicySet, ServiceEntry};
+pub(crate) use entries::{
+    EndpointEntry, LocalPod, NodeSettings, PeerEntry, PolicySet, ServiceEntry, SetDigest,
+};
 pub(crate) use frame::{FRAME_LIMIT, FrameError, read_frame, write_frame};
 pub(crate) use question::{Answer, Can, CanEndpoint, Feature, Question};
 pub(crate) use told::{Counts, DenialCount, Ended, FlowEvent, FlowSample, PodReport, PodState};
 
 /// Version of this exchange; both sides refuse another one.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// What relay tells wire. Everything between [`ToWire::Hello`] and [`ToWire::Synced`] is relay's
 /// full state; on `Synced` wire removes what was not named. After that, single changes.
@@ -130,7 +132,8 @@ pub(crate) enum FromWire {
 
 /// How a pod's UID is named in kernel maps and events: FNV-1a of its text, never 0.
 ///
-/// It only joins reports to names within a node; nothing is decided by it.
+/// The data path tells the pods of a node apart by it, so wire takes no second pod with the hash of
+/// another. UIDs are the API server's to choose, not a pod's.
 #[must_use]
 pub(crate) fn uid_hash(uid: &str) -> u64 {
     let hash = uid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

@@ -16,7 +16,6 @@
 
 mod backends;
 mod conditions;
-mod duration;
 mod enrol;
 mod fields;
 mod namespaces;
@@ -43,7 +42,6 @@ use std::{
 
 use mesh_api::condition::{Condition, ENROLLED};
 
-pub use duration::parse as parse_duration;
 pub use resource::{Changes, Encoded, ResourceKey, ResourceKind, Resources, Scope};
 pub use settings::CaSettings;
 pub(crate) use settings::SINGLETON;
@@ -186,7 +184,11 @@ impl Builder {
                     Some(class.handler.clone())
                 };
                 let labels = self.namespaces.labels(&name.namespace);
-                Arc::new(PodView::of(&name, pod, &labels, handler, &self.settings))
+                let mut view = PodView::of(&name, pod, &labels, handler, &self.settings);
+                if let Some(first) = self.pods.other_class_of(&view) {
+                    view.give_way(first);
+                }
+                Arc::new(view)
             });
             if self.pods.get(&name) == view.as_ref() {
                 continue;

@@ -5,20 +5,24 @@
 //! size asserted at compile time. Ports are in host byte order unless a name says otherwise.
 //! A change to any of these is a new [`SCHEMA`].
 
+mod counter;
 mod event;
 mod flow;
 mod pod;
+mod reason;
 mod service;
 
-pub use event::{Counter, DenialKey, Event, EventKind, Reason};
+pub use counter::Counter;
+pub use event::{DenialKey, Event, EventKind};
 pub use flow::{
     Flow, FlowKey, FlowRecord, ListenerKey, Origin, REDIRECT_PORT, Socket, TUNNEL_PORT, TrueClient, option,
 };
 pub use pod::{Class, Pod, PodUse, ProbeKey, Settings, Workload};
+pub use reason::Reason;
 pub use service::{Affinity, AffinityKey, Backend, BackendKey, MemberKey, Service, ServiceKey};
 
 /// The version of everything in this module: the pin directory is named after it.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;
@@ -52,9 +56,9 @@ boundary! {
     AffinityKey = 32,
     Affinity = 32,
     FlowKey = 40,
-    Flow = 136,
+    Flow = 144,
     Socket = 128,
-    FlowRecord = 88,
+    FlowRecord = 96,
     TrueClient = 20,
     ListenerKey = 16,
     Event = 160,
@@ -80,6 +84,10 @@ pub mod capacity {
     pub const AFFINITIES: u32 = 65_536;
     /// TCP connections of enrolled pods that are open at once.
     pub const FLOWS: u32 = 262_144;
+    /// Of those, how many pods take as they come; the rest is for pods that hold few.
+    pub const FLOWS_COMMON: u64 = FLOWS as u64 / 4 * 3;
+    /// As many as one pod may hold, and open more, once [`FLOWS_COMMON`] are taken.
+    pub const FLOWS_FEW: u64 = 512;
     /// TCP tuples remembered after their connecting socket has closed.
     pub const CLOSED: u32 = 16_384;
     /// UDP tuples remembered.

@@ -13,8 +13,6 @@ pub mod state {
     pub const ESTABLISHED: u32 = 1;
     /// SYN sent.
     pub const SYN_SENT: u32 = 2;
-    /// SYN received.
-    pub const SYN_RECV: u32 = 3;
     /// This side closed first, its FIN not acknowledged.
     pub const FIN_WAIT1: u32 = 4;
     /// This side closed first, the other has not.

@@ -13,6 +13,7 @@
 //! | [`egress`] | what a connect towards a destination is: direct, refused, and why |
 //! | [`packet`] | the source-address and escape checks on a pod's interface |
 //! | [`ended`] | how a connection ended, from what the kernel says of it |
+//! | [`quota`] | how many connections a pod may hold |
 #![no_std]
 
 #[cfg(any(test, feature = "user"))]
@@ -25,3 +26,4 @@ pub mod ended;
 pub mod packet;
 pub mod pick;
 pub mod policy;
+pub mod quota;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use mesh_ebpf::policy::{CidrKey, Ruling, RulingKey, SetId};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Settings of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +68,21 @@ pub(crate) struct ServiceEntry {
     pub protocol: u8,
     /// 0 = none.
     pub affinity_seconds: u32,
-    /// Endpoints with their weights.
-    pub endpoints: Vec<(IpAddr, u16, u32)>,
+    /// What connections are led to.
+    pub endpoints: Vec<EndpointEntry>,
+}
+
+/// One endpoint of a Service port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct EndpointEntry {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its share of picks, at least 1.
+    pub weight: u32,
+    /// Discovery says that it is an enrolled pod.
+    pub enrolled: bool,
 }
 
 /// A compiled policy set.
@@ -83,4 +97,36 @@ pub(crate) struct PolicySet {
     /// By rule number: policy ("AccessPolicy/ns/name") and rule name. wire only keeps it for the
     /// CLI and for a relay that comes back.
     pub rules: Vec<(String, String)>,
+}
+
+/// The whole hash of what a set decides.
+pub(crate) type SetDigest = [u8; 32];
+
+impl PolicySet {
+    /// The hash of everything that decides. The id is a hash cut short to what fits a key, and who
+    /// writes policies chooses what goes into it: whoever holds a set already compares this.
+    pub(crate) fn digest(&self) -> SetDigest {
+        let mut hash = Sha256::new();
+        for (bits, key, ruling) in &self.rulings {
+            hash.update(bits.to_be_bytes());
+            hash.update(key.peer);
+            hash.update([key.kind, key.protocol]);
+            hash.update(key.port);
+            let Ruling { enforced, audited } = ruling;
+            for hit in [enforced.admin, enforced.rest, audited.admin, audited.rest] {
+                hash.update(hit.rank.to_be_bytes());
+                hash.update(hit.rule.to_be_bytes());
+                hash.update([hit.action, hit.mtls]);
+            }
+        }
+        for (bits, key, number) in &self.cidrs {
+            hash.update(bits.to_be_bytes());
+            hash.update(key.address);
+            hash.update(number.to_be_bytes());
+        }
+        for number in [self.rulings.len(), self.cidrs.len()] {
+            hash.update(number.to_be_bytes());
+        }
+        hash.finalize().into()
+    }
 }

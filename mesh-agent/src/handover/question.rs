@@ -74,12 +74,14 @@ pub(crate) struct CanEndpoint {
 /// One row of `meshctl check`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Feature {
-    /// What is needed.
+    /// What it is called.
     pub name: String,
     /// Since which kernel it is there.
     pub since: String,
     /// Whether this kernel has it.
     pub present: bool,
+    /// Whether the data path needs it; without one that it does not need it takes another way.
+    pub needed: bool,
     /// What it is for, and what its absence means.
     pub detail: String,
 }

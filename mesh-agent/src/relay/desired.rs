@@ -33,7 +33,7 @@ pub(crate) struct Desired {
     /// A trust bundle came; it is not wire's to know.
     trusts: bool,
     workloads: BTreeMap<String, Workload>,
-    services: BTreeMap<String, Service>,
+    services: BTreeMap<String, Box<Known>>,
     policies: BTreeMap<String, Compiled>,
     /// Resource names of the workloads at an address.
     at_address: BTreeMap<IpAddr, BTreeSet<String>>,
@@ -41,8 +41,6 @@ pub(crate) struct Desired {
     local: BTreeMap<String, String>,
     /// Resource name of the policy of a UID.
     policy_of: BTreeMap<String, String>,
-    /// Entries of a Service, by its resource name.
-    entries_of: BTreeMap<String, BTreeSet<u64>>,
     entries: BTreeMap<u64, ServiceEntry>,
     /// Which entry is dialled at (address, port, protocol).
     frontends: HashMap<(IpAddr, u16, u8), u64>,
@@ -52,6 +50,14 @@ pub(crate) struct Desired {
     /// By entry: why wire refused it.
     refused: BTreeMap<Key, String>,
     revision: u64,
+}
+
+/// A Service and the entries it compiled to.
+#[derive(Debug)]
+struct Known {
+    /// Without its endpoints, which are in the entries.
+    service: Service,
+    entries: Vec<u64>,
 }
 
 /// A policy and the sets it compiled to.
@@ -78,7 +84,6 @@ impl Desired {
             at_address: BTreeMap::new(),
             local: BTreeMap::new(),
             policy_of: BTreeMap::new(),
-            entries_of: BTreeMap::new(),
             entries: BTreeMap::new(),
             frontends: HashMap::new(),
             sets,
@@ -165,7 +170,7 @@ impl Desired {
 
     fn set_service(&mut self, name: &str, service: Option<Service>) {
         let entries = service.as_ref().map(service_entries).unwrap_or_default();
-        let ids: BTreeSet<u64> = entries.iter().map(|entry| entry.id).collect();
+        let ids: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
         for entry in entries {
             if self.entries.get(&entry.id) != Some(&entry) {
                 self.changes.changed(Key::Service(entry.id));
@@ -176,19 +181,17 @@ impl Desired {
                 self.entries.insert(entry.id, entry);
             }
         }
-        let before = self.entries_of.remove(name).unwrap_or_default();
-        for &id in before.difference(&ids) {
+        let before = self.services.remove(name).map(|known| known.entries).unwrap_or_default();
+        for id in before.into_iter().filter(|id| !ids.contains(id)) {
             self.forget_entry(id);
             self.changes.changed(Key::Service(id));
         }
-        match service {
-            Some(service) => {
-                self.services.insert(name.to_owned(), service);
-                self.entries_of.insert(name.to_owned(), ids);
+        if let Some(mut service) = service {
+            for port in &mut service.ports {
+                port.endpoints = Vec::new();
             }
-            None => {
-                self.services.remove(name);
-            }
+            service.ports.shrink_to_fit();
+            self.services.insert(name.to_owned(), Box::new(Known { service, entries: ids }));
         }
     }
 
@@ -212,20 +215,19 @@ impl Desired {
         let before = self.policies.remove(name);
         if let Some(policy) = policy {
             let mut problem = None;
-            let mut compiled = |direction, rules| match compile::compile(direction, rules) {
-                Ok(set) => Rc::new(set),
-                Err(error) => {
+            let mut compiled = |direction, rules| {
+                let set = compile::compile(direction, rules).and_then(|set| self.sets.alone(set));
+                let set = set.map(Rc::new).unwrap_or_else(|error| {
                     problem = Some(error);
                     Rc::clone(&self.deny_all)
+                });
+                if self.sets.hold(&set) {
+                    self.changes.changed(Key::Set(set.id));
                 }
+                set
             };
             let ingress = compiled(Direction::Ingress, &policy.ingress);
             let egress = compiled(Direction::Egress, &policy.egress);
-            for set in [&ingress, &egress] {
-                if self.sets.hold(set) {
-                    self.changes.changed(Key::Set(set.id));
-                }
-            }
             self.policy_of.insert(policy.pod_uid.clone(), name.to_owned());
             self.changes.changed(Key::Pod(policy.pod_uid.clone()));
             let compiled = Compiled { policy, ingress: ingress.id, egress: egress.id, problem };
@@ -271,6 +273,13 @@ impl Desired {
             let Some(key) = self.changes.next() else { break };
             self.refused.remove(&key);
             let message = self.message(&key);
+            if message.is_none()
+                && let Key::Peer(address) = key
+            {
+                // A Service may still name the address: first it is told anew.
+                self.changes.changed(Key::PeerGone(address));
+                continue;
+            }
             if let Some(message) = self.changes.told(key, message) {
                 messages.push(message);
             }
@@ -285,6 +294,9 @@ impl Desired {
             Key::Set(id) => self.sets.get(*id).map(|set| ToWire::Set(PolicySet::clone(set))),
             Key::Peer(address) => self.peer(*address).map(ToWire::Peer),
             Key::Service(id) => self.entries.get(id).cloned().map(ToWire::Service),
+            Key::PeerGone(address) => {
+                self.peer(*address).is_none().then_some(ToWire::PeerGone { address: *address })
+            }
             Key::Pod(uid) => self.pod(uid).map(ToWire::Pod),
             Key::SetGone(id) => self.sets.get(*id).is_none().then_some(ToWire::SetGone { id: *id }),
         }

@@ -17,7 +17,16 @@ use tokio::sync::watch;
 
 use super::access::Set;
 use super::resource::Workload;
-use crate::handover::PolicySet;
+use crate::handover::{PolicySet, SetDigest};
+
+/// Why nobody is expected at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// Discovery knows no enrolled pod there.
+    Nobody,
+    /// The enrolled pod there is not the one that was picked.
+    Another,
+}
 
 /// A pod of this node that is enrolled.
 #[derive(Debug)]
@@ -62,7 +71,8 @@ struct State {
     workloads: HashMap<Arc<str>, Named>,
     at: HashMap<IpAddr, Vec<Known>>,
     residents: HashMap<Arc<str>, Arc<Resident>>,
-    sets: HashMap<SetId, Weak<Set>>,
+    /// By id, with the whole hash of what each decides.
+    sets: HashMap<SetId, (SetDigest, Weak<Set>)>,
 }
 
 #[derive(Debug)]
@@ -177,7 +187,7 @@ impl World {
             Some(resident) => state.residents.insert(Arc::clone(&resident.uid), Arc::new(resident)),
             None => state.residents.remove(uid),
         };
-        state.sets.retain(|_, set| set.strong_count() > 0);
+        state.sets.retain(|_, (_, set)| set.strong_count() > 0);
         drop(state);
         self.bump();
     }
@@ -188,13 +198,21 @@ impl World {
     }
 
     /// The names that whoever answers at an address may prove: those of the enrolled pods that
-    /// discovery knows there. `None` when it knows none.
-    pub(crate) fn expected(&self, address: IpAddr) -> Option<Arc<BTreeSet<SpiffeId>>> {
+    /// discovery knows there and that are of `group`, what was picked when the application connected
+    /// (0: several shared the address then).
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn expected(&self, address: IpAddr, group: u64) -> Result<Arc<BTreeSet<SpiffeId>>, Absent> {
         let state = self.read();
-        let there = state.at.get(&address.to_canonical())?;
-        let ids: BTreeSet<SpiffeId> =
-            there.iter().filter(|known| known.enrolled).map(|known| SpiffeId::clone(&known.id)).collect();
-        (!ids.is_empty()).then(|| Arc::new(ids))
+        let there = state.at.get(&address.to_canonical()).into_iter().flatten();
+        let mut enrolled = there.filter(|known| known.enrolled).peekable();
+        if enrolled.peek().is_none() {
+            return Err(Absent::Nobody);
+        }
+        let picked = enrolled.filter(|known| group == 0 || known.group == group);
+        let ids: BTreeSet<SpiffeId> = picked.map(|known| SpiffeId::clone(&known.id)).collect();
+        if ids.is_empty() { Err(Absent::Another) } else { Ok(Arc::new(ids)) }
     }
 
     /// The group of a peer that proved `id` and comes from `address`: its pod's, where exactly one
@@ -243,11 +261,15 @@ impl State {
     /// The worker's copy of a set, made once however many pods it is the policy of.
     fn set(&mut self, policy: Option<&PolicySet>) -> Arc<Set> {
         let id = policy.map_or(SetId::EMPTY, |policy| policy.id);
-        if let Some(set) = self.sets.get(&id).and_then(Weak::upgrade) {
+        let digest = policy.map_or([0; 32], PolicySet::digest);
+        if let Some((held, set)) = self.sets.get(&id)
+            && *held == digest
+            && let Some(set) = set.upgrade()
+        {
             return set;
         }
         let set = Arc::new(policy.map_or_else(Set::empty, Set::new));
-        self.sets.insert(id, Arc::downgrade(&set));
+        self.sets.insert(id, (digest, Arc::downgrade(&set)));
         set
     }
 }

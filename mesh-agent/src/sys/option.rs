@@ -20,6 +20,7 @@ pub(crate) fn flow_record(socket: &impl AsFd) -> io::Result<Option<FlowRecord>> 
         cookie: 0,
         netns: 0,
         group: 0,
+        peer_group: 0,
         uid: 0,
         opened_at: 0,
         set: SetId::EMPTY,

@@ -13,6 +13,7 @@ mod sets;
 use mesh_ebpf::policy::SetId;
 
 use super::maps::{MapFailure, Maps};
+use crate::handover::LocalPod;
 
 pub(super) use check::pod as check_pod;
 pub(super) use peers::{PeerChange, Peers};
@@ -58,6 +59,21 @@ fn fits(map: &'static str, capacity: u32, wanted: u64) -> Result<(), ContentErro
         return Err(ContentError::Full { map, capacity, wanted });
     }
     Ok(())
+}
+
+/// Refuses a pod that the data path could not tell from one that is known.
+///
+/// # Errors
+/// When `twin`, the UID of a known pod with the same hash, is there.
+pub(super) fn no_twin(pod: &LocalPod, twin: Option<&String>) -> Result<(), ContentError> {
+    match twin {
+        None => Ok(()),
+        Some(_) => Err(ContentError::Invalid {
+            field: "uid",
+            value: pod.uid.clone(),
+            problem: "has the hash of another pod of this node: delete one of the two",
+        }),
+    }
 }
 
 /// Refuses a pod when as many as the kernel's maps hold are known already.

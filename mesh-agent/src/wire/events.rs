@@ -1,13 +1,16 @@
 //! The kernel's ring of events: read, given names that logs use, queued for relay.
+//!
+//! The ring is mapped while there is something to read and let go when there has been nothing for
+//! a while: all of it counts as this process's memory as long as it is mapped.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData, MapError, RingBuf};
 use mesh_ebpf::abi::{Event, EventKind, Reason};
 use mesh_ebpf::policy::{Direction, SetId};
 
@@ -18,6 +21,10 @@ use crate::sys::{clock, poll};
 /// How long a record may lie in the ring: the kernel wakes the reader for denials only, which costs
 /// a busy node less than waking it for every connection.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the ring stays mapped without a record.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long to wait before the ring is tried again after a failure.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Endings that may wait for the kernel's report of them.
 const ENDINGS: usize = 65_536;
 
@@ -53,25 +60,55 @@ impl Endings {
     }
 }
 
+/// Why the ring cannot be read now.
+#[derive(Debug, thiserror::Error)]
+enum RingError {
+    /// It cannot be mapped.
+    #[error("mapping the ring: {0}")]
+    Map(#[from] MapError),
+    /// It cannot be waited for.
+    #[error("waiting for the ring: {0}")]
+    Wait(#[from] io::Error),
+}
+
 /// Starts the thread that reads the ring.
 ///
 /// # Errors
 /// When the thread cannot be made.
-pub(super) fn start(mut ring: RingBuf<MapData>, endings: Endings, outbox: Outbox) -> io::Result<()> {
+pub(super) fn start(ring: Map, endings: Endings, outbox: Outbox) -> io::Result<()> {
     thread::Builder::new().name("events".to_owned()).spawn(move || {
         loop {
-            if let Err(error) = poll::readable(ring.as_fd(), LOOK_EVERY) {
-                tracing::error!(%error, "kernel events are lost");
-                return;
-            }
-            let unix_at_zero = clock::unix().wrapping_sub(clock::monotonic());
-            while let Some(item) = ring.next() {
-                if let Some(event) = parse(&item) {
-                    outbox.event(named(&event, unix_at_zero, &endings));
-                }
+            if let Err(error) = read(&ring, &endings, &outbox) {
+                tracing::error!(%error, "kernel events cannot be read; tried again");
+                thread::sleep(AGAIN);
             }
         }
     })?;
+    Ok(())
+}
+
+/// Waits for records without mapping the ring, and reads until none has come for a while.
+fn read(ring: &Map, endings: &Endings, outbox: &Outbox) -> Result<(), RingError> {
+    if let Map::RingBuf(data) = ring {
+        // A record that wakes nobody is seen when the time is up.
+        while !poll::readable(data.fd().as_fd(), LOOK_EVERY)? {}
+    }
+    let mut mapped: RingBuf<&MapData> = ring.try_into()?;
+    let mut last = Instant::now();
+    while last.elapsed() < QUIET {
+        poll::readable(mapped.as_fd(), LOOK_EVERY)?;
+        let unix_at_zero = clock::unix().wrapping_sub(clock::monotonic());
+        let mut some = false;
+        while let Some(item) = mapped.next() {
+            some = true;
+            if let Some(event) = parse(&item) {
+                outbox.event(named(&event, unix_at_zero, endings));
+            }
+        }
+        if some {
+            last = Instant::now();
+        }
+    }
     Ok(())
 }
 

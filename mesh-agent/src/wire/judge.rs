@@ -201,10 +201,14 @@ fn refused_transport(known: &impl Known, pod: &Pod, tuple: &FlowKey, mtls: u8) -
     let source = Source {
         local_proof: known.settings().flags & Settings::LOCAL_PROOF != 0,
         encrypt_always: pod.flags & Pod::ENCRYPT_ALWAYS != 0,
+        // What was not known at the connect is known no better now.
+        knows_all: true,
         tcp: tuple.protocol == TCP,
     };
-    let flags = known.workload(&tuple.destination).map_or(0, |workload| workload.flags);
-    match egress::transport(source, Destination { flags }, mtls) {
+    let there = known.workload(&tuple.destination);
+    let flags = there.map_or(0, |workload| workload.flags);
+    let destination = Destination { flags, known: there.is_some(), endpoint: 0 };
+    match egress::transport(source, destination, mtls) {
         Transport::Refused(Reason::EgressMtlsRequired) => Some(Reason::EgressMtlsRequired),
         Transport::Tunnel if mtls == Mtls::Required as u8 => Some(Reason::EgressMtlsRequired),
         _ => None,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, SockHash};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, SockHash};
 use mesh_ebpf::abi::{
     Backend, BackendKey, Counter, DenialKey, Flow, FlowKey, ListenerKey, MemberKey, Pod, PodUse, ProbeKey,
     Service, ServiceKey, Settings, Workload,
@@ -78,12 +78,15 @@ impl Maps {
         })
     }
 
-    /// The ring buffer, which has one reader.
+    /// The ring buffer, which has one reader, not mapped yet.
     ///
     /// # Errors
     /// When it is not there.
-    pub(super) fn open_events(directory: &Path) -> Result<RingBuf<MapData>, MapFailure> {
-        open(directory, "mesh_events")
+    pub(super) fn open_events(directory: &Path) -> Result<Map, MapFailure> {
+        let map = "mesh_events";
+        MapData::from_pin(directory.join(map))
+            .and_then(Map::from_map_data)
+            .map_err(|source| MapFailure { map, source })
     }
 
     /// The pod of an address, enrolled or not, anywhere in the mesh.

@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapInfo;
 use aya::programs::{Program, ProgramError};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{EbpfError, EbpfLoader};
 
 use super::pins::{self, Pins};
 
@@ -85,10 +85,11 @@ pub(super) struct Loaded {
     pub(super) verified_instructions: Option<u32>,
 }
 
-/// The loaded programs.
+/// The loaded programs. Of what they were loaded from (the object's instructions and relocations,
+/// the types of the kernel) nothing is kept: it is megabytes.
 #[derive(Debug)]
 pub(super) struct Programs {
-    object: Ebpf,
+    descriptors: BTreeMap<String, OwnedFd>,
     loaded: BTreeMap<String, Loaded>,
 }
 
@@ -113,11 +114,11 @@ impl Programs {
             loader.map_pin_path(name, pins.maps().join(name));
         }
         let mut object = loader.load(OBJECT)?;
-        let mut loaded = BTreeMap::new();
+        let (mut descriptors, mut loaded) = (BTreeMap::new(), BTreeMap::new());
         for (name, program) in object.programs_mut() {
             let fail = |source| ProgramsError::Program { name: name.to_owned(), source };
             load(program).map_err(fail)?;
-            pin(program, &pins.programs(), name)?;
+            descriptors.insert(name.to_owned(), pin(program, &pins.programs(), name)?);
             let info = program.info().map_err(fail)?;
             loaded.insert(
                 name.to_owned(),
@@ -135,7 +136,7 @@ impl Programs {
                 fs::remove_file(&path).map_err(|source| ProgramsError::Pin { path, source })?;
             }
         }
-        Ok((Self { object, loaded }, adopted))
+        Ok((Self { descriptors, loaded }, adopted))
     }
 
     /// A loaded program's descriptor and id.
@@ -144,9 +145,8 @@ impl Programs {
     /// When the object has no program of that name.
     pub(super) fn get(&self, name: &'static str) -> Result<(BorrowedFd<'_>, u32), ProgramsError> {
         let id = self.loaded.get(name).ok_or(ProgramsError::Missing(name))?.id;
-        let program = self.object.program(name).ok_or(ProgramsError::Missing(name))?;
-        let fd = program.fd().map_err(|source| ProgramsError::Program { name: name.to_owned(), source })?;
-        Ok((fd.as_fd(), id))
+        let descriptor = self.descriptors.get(name).ok_or(ProgramsError::Missing(name))?;
+        Ok((descriptor.as_fd(), id))
     }
 
     /// Whether the object has a program of that name.
@@ -223,13 +223,14 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-/// Pins the new program where the old one was, in one step.
-fn pin(program: &mut Program, directory: &Path, name: &str) -> Result<(), ProgramsError> {
+/// Pins the new program where the old one was, in one step; gives a descriptor of it.
+fn pin(program: &mut Program, directory: &Path, name: &str) -> Result<OwnedFd, ProgramsError> {
     let path = directory.join(name);
     let fresh = directory.join(format!("{name}_new"));
     let fail = |source| ProgramsError::Pin { path: path.clone(), source };
     let _ = fs::remove_file(&fresh);
     let fd = program.fd().map_err(|source| ProgramsError::Program { name: name.to_owned(), source })?;
     crate::sys::bpf::pin(fd.as_fd(), &fresh).map_err(fail)?;
-    fs::rename(&fresh, &path).map_err(fail)
+    fs::rename(&fresh, &path).map_err(fail)?;
+    fd.as_fd().try_clone_to_owned().map_err(fail)
 }

@@ -29,6 +29,7 @@ use super::roster::Roster;
 use super::session::Server;
 use super::supply::{Channel, Supply};
 use crate::handover::sockets;
+use crate::sys::memory::give_back;
 use crate::sys::netns::Netns;
 
 /// Why wire does not run.
@@ -140,6 +141,8 @@ pub(super) fn run(options: &Options) -> Result<(), StartError> {
         .map_err(during(thread))?;
     channel.start(supply).map_err(during(thread))?;
     server.start(signals, outbox).map_err(during(thread))?;
+    // Loading took several megabytes for a moment.
+    give_back();
     tracing::info!(node = options.node, adopted, netns = node_netns, "the data path is in force");
     node.run(&inbox);
     Ok(())

@@ -47,6 +47,8 @@ pub(super) struct Inputs<'a> {
     pub(super) synced: bool,
     /// `enrolment.unknown: Closed`.
     pub(super) unknown_closed: bool,
+    /// Every pod of the mesh that relay named is in the kernel.
+    pub(super) peers_complete: bool,
     /// Pods of this node, as relay tells.
     pub(super) pods: &'a BTreeMap<String, LocalPod>,
     /// Policy sets that are in the kernel.
@@ -146,6 +148,9 @@ fn settings(inputs: &Inputs<'_>, held: &State, local_proof: bool) -> Settings {
     }
     if inputs.unknown_closed {
         flags |= Settings::UNKNOWN_CLOSED;
+    }
+    if !inputs.peers_complete {
+        flags |= Settings::PEERS_INCOMPLETE;
     }
     Settings {
         node_netns: inputs.node_netns,

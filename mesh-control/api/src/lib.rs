@@ -6,6 +6,7 @@
 //! - [`GroupId`] and [`SpiffeId`]: how a pod's class and its identity are written.
 //! - [`labels`]: every label and annotation key of the mesh, once.
 //! - [`condition`]: the status conditions that objects get.
+//! - [`duration`]: how durations are written.
 //! - `crd` (feature `crd`): the custom resources as their YAML is written.
 
 pub mod certificates;
@@ -13,6 +14,7 @@ pub mod condition;
 #[cfg(feature = "crd")]
 pub mod crd;
 pub mod discovery;
+pub mod duration;
 mod group;
 pub mod labels;
 mod node;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use mesh_api::crd::Protocol;
 
-use super::{node::Nodes, pod::PodView, service::Target};
+use super::{enrol::Enrolment, node::Nodes, pod::PodView, pods::Pods, service::Target};
 
 /// Label of an endpoint slice that names its Service.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -18,6 +18,8 @@ pub(super) struct Backend {
     pub(super) address: IpAddr,
     pub(super) port: u16,
     pub(super) state: State,
+    /// Its address is an enrolled pod's.
+    pub(super) enrolled: bool,
     /// The node it is on; empty when that is not known.
     pub(super) node: String,
     /// The zone it is in; empty when that is not known.
@@ -60,6 +62,7 @@ pub(super) fn from_pods(
             address: *address,
             port,
             state,
+            enrolled: pod.enrolment == Enrolment::Enrolled,
             node: pod.node.clone(),
             zone: nodes.zone(&pod.node).to_owned(),
             for_zones: BTreeSet::new(),
@@ -70,7 +73,7 @@ pub(super) fn from_pods(
 }
 
 /// The backends that a slice gives the Service port of this name.
-pub(super) fn from_slice(slice: &EndpointSlice, name: &str, protocol: Protocol) -> Vec<Backend> {
+pub(super) fn from_slice(slice: &EndpointSlice, name: &str, protocol: Protocol, pods: &Pods) -> Vec<Backend> {
     let ports: Vec<u16> = slice
         .ports
         .iter()
@@ -84,10 +87,15 @@ pub(super) fn from_slice(slice: &EndpointSlice, name: &str, protocol: Protocol) 
         .filter_map(|port| u16::try_from(port.port?).ok().filter(|number| *number != 0))
         .collect();
     let endpoints = slice.endpoints.iter();
-    endpoints.flat_map(|endpoint| ports.iter().flat_map(|port| of_endpoint(endpoint, *port))).collect()
+    endpoints.flat_map(|endpoint| ports.iter().flat_map(|port| of_endpoint(endpoint, *port, pods))).collect()
 }
 
-fn of_endpoint(endpoint: &Endpoint, port: u16) -> impl Iterator<Item = Backend> {
+/// The addresses of an endpoint, as far as they are any.
+pub(super) fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
+    endpoint.addresses.iter().filter_map(|address| address.parse().ok())
+}
+
+fn of_endpoint(endpoint: &Endpoint, port: u16, pods: &Pods) -> impl Iterator<Item = Backend> {
     let conditions = endpoint.conditions.as_ref();
     let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
     let serving = conditions.and_then(|conditions| conditions.serving).unwrap_or(ready);
@@ -104,11 +112,12 @@ fn of_endpoint(endpoint: &Endpoint, port: u16) -> impl Iterator<Item = Backend> 
         address,
         port,
         state,
+        enrolled: pods.is_enrolled_at(address),
         node: endpoint.node_name.clone().unwrap_or_default(),
         zone: endpoint.zone.clone().unwrap_or_default(),
         for_zones: for_zones.clone(),
         for_nodes: for_nodes.clone(),
     };
     // The addresses of one endpoint are one and the same: kube-proxy takes the first.
-    endpoint.addresses.iter().filter_map(|address| address.parse().ok()).take(1).map(backend)
+    addresses(endpoint).take(1).map(backend)
 }

@@ -81,7 +81,12 @@ fn assemble<'a>(
 }
 
 fn endpoint(backend: &Backend) -> Endpoint {
-    Endpoint { address: octets(backend.address), port: backend.port.into(), weight: 1 }
+    Endpoint {
+        address: octets(backend.address),
+        port: backend.port.into(),
+        weight: 1,
+        enrolled: backend.enrolled,
+    }
 }
 
 /// The protocol as resources write it.

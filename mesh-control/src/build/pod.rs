@@ -13,7 +13,8 @@ use mesh_api::{
 };
 
 use super::{
-    enrol::{Enrolment, enrolment},
+    enrol::{Enrolment, Refusal, enrolment},
+    pods::Group,
     probes::{probe_ports, running_containers},
     resource::octets,
     settings::Settings,
@@ -105,6 +106,28 @@ impl PodView {
         }
     }
 
+    /// Gives way to the class that had its group first: this pod is not in the mesh, and whatever
+    /// names the other class does not name it.
+    pub(super) fn give_way(&mut self, first: &Group) {
+        let message = format!(
+            "its namespace {}, service account {} and labels {:?} have the same hash as those of other pods: {}, {}, {:?}; change a label of one of them",
+            self.name.namespace,
+            self.service_account,
+            self.labels,
+            first.namespace,
+            first.service_account,
+            first.labels,
+        );
+        tracing::error!(pod = %self.name, group = %self.group, "{message}");
+        // No label has an empty key, so no pod's group has this form.
+        let labels = self.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let labels = labels.chain([("", "refused")]);
+        self.group = GroupId::of(&self.name.namespace, &self.service_account, labels);
+        if self.enrolment == Enrolment::Enrolled {
+            self.enrolment = Enrolment::Refused(Refusal { reason: "GroupTaken", message });
+        }
+    }
+
     /// The name of its resources, unique among all pods that ever were.
     pub(super) fn resource_name(&self) -> String {
         format!("{}/{}/{}", self.name.namespace, self.name.name, self.uid)
@@ -113,6 +136,12 @@ impl PodView {
     /// Whether nodes are told of it.
     pub(super) fn is_live(&self) -> bool {
         self.phase == Phase::Live
+    }
+
+    /// Its addresses, if it is in the mesh and live.
+    pub(super) fn enrolled_addresses(&self) -> &[IpAddr] {
+        let enrolled = self.is_live() && self.enrolment == Enrolment::Enrolled;
+        if enrolled { &self.addresses } else { &[] }
     }
 
     /// Where it is; nothing until it is bound to a node.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -15,6 +16,8 @@ use crate::objects::ObjectName;
 pub(super) struct Pods {
     views: BTreeMap<ObjectName, Arc<PodView>>,
     by_label: HashMap<(String, String, String), BTreeSet<ObjectName>>,
+    /// Enrolled pods that are live, by address.
+    enrolled: HashMap<IpAddr, BTreeSet<ObjectName>>,
     groups: BTreeMap<GroupId, Group>,
     per_namespace: BTreeMap<String, usize>,
 }
@@ -65,6 +68,20 @@ impl Pods {
         &self.groups
     }
 
+    /// Whether an address is an enrolled pod's.
+    pub(super) fn is_enrolled_at(&self, address: IpAddr) -> bool {
+        self.enrolled.contains_key(&address)
+    }
+
+    /// The class that has this pod's group although the pod is of another one. Groups are hashes, and
+    /// what they are made of is chosen by whoever writes the pods.
+    pub(super) fn other_class_of(&self, pod: &PodView) -> Option<&Group> {
+        self.groups.get(&pod.group).filter(|group| {
+            (&group.namespace, &group.service_account, &group.labels)
+                != (&pod.name.namespace, &pod.service_account, &pod.labels)
+        })
+    }
+
     /// Whether any pod is in a namespace.
     pub(super) fn any_in(&self, namespace: &str) -> bool {
         self.per_namespace.contains_key(namespace)
@@ -99,7 +116,18 @@ impl Pods {
             None => self.views.remove(name),
         };
         let mut groups_changed = false;
+        for address in old.iter().flat_map(|pod| pod.enrolled_addresses()) {
+            if let Some(names) = self.enrolled.get_mut(address) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.enrolled.remove(address);
+                }
+            }
+        }
         if let Some(pod) = &pod {
+            for address in pod.enrolled_addresses() {
+                self.enrolled.entry(*address).or_default().insert(name.clone());
+            }
             self.index(pod);
             groups_changed |= self.join(pod);
         }

@@ -35,10 +35,10 @@ impl Published {
     /// A pod, as every node and as its own sees it.
     pub(super) fn pod(&mut self, pod: &PodView) {
         let key = ResourceKey::new(ResourceKind::Workload, pod.resource_name());
-        self.put(Scope::Shared, key.clone(), Encoded::new(&pod.resource(false), [].into()));
+        self.put(Scope::Shared, key.clone(), Encoded::of_pod(&pod.resource(false)));
         if !pod.node.is_empty() {
             let scope = Scope::Node(pod.node.as_str().into());
-            self.put(scope, key, Encoded::new(&pod.resource(true), [].into()));
+            self.put(scope, key, Encoded::of_pod(&pod.resource(true)));
         }
     }
 
@@ -130,7 +130,7 @@ impl Published {
 
     fn put_or_remove(&mut self, scope: &Scope, key: &ResourceKey, service: Option<&Service>) {
         match service {
-            Some(service) => self.put(scope.clone(), key.clone(), Encoded::new(service, [].into())),
+            Some(service) => self.put(scope.clone(), key.clone(), Encoded::of_service(service)),
             None => self.remove(scope, key),
         }
     }

@@ -1,6 +1,10 @@
 //! Resources ready to be sent: encoded once, with a version that is a hash of the content.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use mesh_api::resources::{NodeConfig, PodPolicy, Service, TrustBundle, Workload};
 use prost::{Message, Name};
@@ -12,25 +16,25 @@ use crate::{
 };
 
 /// The kinds of resources, in the order in which a node is sent them: what a pod needs is there
-/// before the pod is.
+/// before the pod is, and the pod before what leads to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceKind {
     /// Settings of the node.
     NodeConfig,
     /// What certificates to believe.
     TrustBundle,
-    /// Services.
-    Service,
     /// Policies of the node's pods.
     PodPolicy,
     /// Pods.
     Workload,
+    /// Services.
+    Service,
 }
 
 impl ResourceKind {
     /// Every kind.
     pub const ALL: [Self; 5] =
-        [Self::NodeConfig, Self::TrustBundle, Self::Service, Self::PodPolicy, Self::Workload];
+        [Self::NodeConfig, Self::TrustBundle, Self::PodPolicy, Self::Workload, Self::Service];
 
     /// Its type URL.
     #[must_use]
@@ -97,6 +101,9 @@ pub struct Encoded {
     pub resource: prost_types::Any,
     /// The objects of ours that shaped it, whose `Programmed` waits for it.
     pub origins: Arc<[ObjectRef]>,
+    /// Of a pod in the mesh its addresses, of a Service those that it leads to: a node is told of the
+    /// first before it is told of the second.
+    pub addresses: Arc<[IpAddr]>,
 }
 
 impl Encoded {
@@ -105,7 +112,25 @@ impl Encoded {
         let value = resource.encode_to_vec();
         let digest = Sha256::digest(&value);
         let version = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { version, resource: prost_types::Any { type_url: T::type_url(), value }, origins }
+        Self {
+            version,
+            resource: prost_types::Any { type_url: T::type_url(), value },
+            origins,
+            addresses: [].into(),
+        }
+    }
+
+    /// Encodes a pod.
+    pub(super) fn of_pod(pod: &Workload) -> Self {
+        let addresses = pod.addresses.iter().filter(|_| pod.enrolled).filter_map(|octets| address(octets));
+        Self { addresses: addresses.collect(), ..Self::new(pod, [].into()) }
+    }
+
+    /// Encodes a Service.
+    pub(super) fn of_service(service: &Service) -> Self {
+        let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+        let addresses: BTreeSet<_> = endpoints.filter_map(|endpoint| address(&endpoint.address)).collect();
+        Self { addresses: addresses.into_iter().collect(), ..Self::new(service, [].into()) }
     }
 }
 
@@ -130,5 +155,13 @@ pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// The address of so many bytes.
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
     }
 }

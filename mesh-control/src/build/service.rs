@@ -124,7 +124,7 @@ impl ServiceView {
             backends.retain(|backend| view.families.have(backend.address));
             give_hints(&mut backends, distribution, nodes);
             for slice in slices.clone() {
-                backends.extend(from_slice(slice, &port.name, port.protocol));
+                backends.extend(from_slice(slice, &port.name, port.protocol, pods));
             }
             backends.sort();
             backends.dedup_by_key(|backend| (backend.address, backend.port));

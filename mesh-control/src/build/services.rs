@@ -1,7 +1,8 @@
 //! All Services, each gathered again only when something of it changed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -9,7 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::{
     PodChanges,
-    backends::SERVICE_NAME,
+    backends::{SERVICE_NAME, addresses},
     changed,
     node::Nodes,
     pod::PodView,
@@ -23,6 +24,8 @@ use crate::objects::{ObjectName, Objects};
 pub(super) struct Services {
     views: BTreeMap<ObjectName, Arc<ServiceView>>,
     slices: BTreeMap<ObjectName, BTreeMap<ObjectName, Arc<EndpointSlice>>>,
+    /// Services that a slice gives an address to, with how many of its endpoints do.
+    by_address: HashMap<IpAddr, BTreeMap<ObjectName, usize>>,
     /// Services with a selector, by one of its labels: those that a pod with the label may be of.
     by_label: BTreeMap<(String, String, String), BTreeSet<ObjectName>>,
 }
@@ -48,6 +51,8 @@ impl Services {
         for (_, before, after) in pod_changes {
             for pod in [before, after].into_iter().flatten() {
                 dirty.extend(self.selecting(pod));
+                let given = pod.addresses.iter().filter_map(|address| self.by_address.get(address));
+                dirty.extend(given.flat_map(BTreeMap::keys).cloned());
             }
         }
         if nodes_changed {
@@ -114,16 +119,38 @@ impl Services {
                         self.slices.remove(&service);
                     }
                 }
+                if let Some(slice) = old.endpoint_slices.get(name) {
+                    self.take_addresses(&service, slice);
+                }
                 services.insert(service);
             }
             if let Some(slice) = new.endpoint_slices.get(name)
                 && let Some(service) = service_of(name, slice)
             {
+                for address in slice.endpoints.iter().flat_map(addresses) {
+                    let services = self.by_address.entry(address).or_default();
+                    *services.entry(service.clone()).or_default() += 1;
+                }
                 self.slices.entry(service.clone()).or_default().insert(name.clone(), slice.clone());
                 services.insert(service);
             }
         }
         services
+    }
+
+    fn take_addresses(&mut self, service: &ObjectName, slice: &EndpointSlice) {
+        for address in slice.endpoints.iter().flat_map(addresses) {
+            let Some(services) = self.by_address.get_mut(&address) else { continue };
+            if let Some(endpoints) = services.get_mut(service) {
+                *endpoints -= 1;
+                if *endpoints == 0 {
+                    services.remove(service);
+                }
+            }
+            if services.is_empty() {
+                self.by_address.remove(&address);
+            }
+        }
     }
 }
 

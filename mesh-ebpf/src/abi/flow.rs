@@ -80,6 +80,8 @@ pub struct Flow {
     pub netns: u64,
     /// Group of its pod.
     pub group: u64,
+    /// Group of the pod that it is for, by the address at the time of the connect; 0 when unknown.
+    pub peer_group: u64,
     /// [`crate::abi::Pod::uid`] of its pod.
     pub uid: u64,
     /// When it was published, nanoseconds of the monotonic clock.
@@ -206,6 +208,8 @@ pub struct FlowRecord {
     pub netns: u64,
     /// Group of its pod.
     pub group: u64,
+    /// Group of the pod at `endpoint` when the application connected; 0 when several share it.
+    pub peer_group: u64,
     /// [`crate::abi::Pod::uid`] of its pod.
     pub uid: u64,
     /// When it was opened, nanoseconds of the monotonic clock.

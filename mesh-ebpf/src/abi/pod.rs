@@ -101,7 +101,7 @@ impl Pod {
     }
 }
 
-/// What one pod uses of the node, value of `mesh_use` by slot.
+/// What one pod uses of the node, value of `mesh_use` by slot; `flows` of [`PodUse::ALL`] is the sum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct PodUse {
@@ -117,6 +117,11 @@ pub struct PodUse {
     pub suppressed: u64,
     /// TCP connections opened, ever.
     pub opened: u64,
+}
+
+impl PodUse {
+    /// The slot of everything that is open on the node, whosever it is.
+    pub const ALL: u32 = crate::abi::capacity::PODS;
 }
 
 /// A pod anywhere in the mesh, value of `mesh_workloads` by address.
@@ -182,4 +187,7 @@ impl Settings {
     pub const LOCAL_PROOF: u32 = 1;
     /// `enrolment.unknown: Closed`.
     pub const UNKNOWN_CLOSED: u32 = 2;
+    /// Some pods' addresses are not in `mesh_workloads`, for want of room: an address that nothing is
+    /// known of may be an enrolled pod's.
+    pub const PEERS_INCOMPLETE: u32 = 4;
 }

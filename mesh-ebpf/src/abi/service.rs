@@ -56,15 +56,23 @@ pub struct Backend {
     pub address: Address,
     /// Endpoint port.
     pub port: u16,
-    /// Always 0.
-    pub reserved: u16,
+    /// Bits of `Backend::*`.
+    pub flags: u16,
     /// This slot's own endpoint is taken when a random `u32` is at most this, else `alias`.
     pub threshold: u32,
     /// The slot to take otherwise.
     pub alias: u32,
 }
 
-/// Key of `mesh_members`, whose value is unused: says that an endpoint still belongs to a Service.
+impl Backend {
+    /// Discovery says that it is an enrolled pod.
+    pub const ENROLLED: u16 = 1;
+    /// It is an endpoint at all: set on every one, so that what was picked differs from what was dialled.
+    pub const PICKED: u16 = 2;
+}
+
+/// Key of `mesh_members`, whose value is [`Backend::flags`]: says that an endpoint still belongs to
+/// a Service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(C)]
 pub struct MemberKey {

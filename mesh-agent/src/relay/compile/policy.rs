@@ -30,6 +30,12 @@ pub(crate) enum CompileError {
     /// More trie entries than a set may have.
     #[error("its rules need more than {ENTRY_LIMIT} entries; use fewer groups, CIDRs or port ranges per pod")]
     TooManyEntries,
+    /// Another set has the same id.
+    #[error("its rules and those of another policy have the same id ({:#x}) and are not the same; change a rule", id.0)]
+    SameId {
+        /// The id.
+        id: SetId,
+    },
 }
 
 /// Rank of the floor that MeshConfig's `mtls: Required` sets, before every rule.

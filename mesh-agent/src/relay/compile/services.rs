@@ -24,9 +24,11 @@ pub(crate) fn service_entries(service: &Service) -> Vec<ServiceEntry> {
             }
             frontends.sort_unstable();
             frontends.dedup();
+            frontends.shrink_to_fit();
             let mut endpoints: Vec<_> =
-                port.endpoints.iter().filter(|(address, ..)| address.is_ipv4() == v4).copied().collect();
+                port.endpoints.iter().filter(|endpoint| endpoint.address.is_ipv4() == v4).copied().collect();
             endpoints.sort_unstable();
+            endpoints.shrink_to_fit();
             entries.push(ServiceEntry {
                 id: hash_of(&[
                     &service.namespace,

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::policy::{CompileError, ENTRY_LIMIT};
 use super::{compile, denies_all, service_entries};
-use crate::handover::PolicySet;
+use crate::handover::{EndpointEntry, PolicySet};
 use crate::relay::resource::{
     Action, Cidr, DirectionPolicy, Entry, Mtls, Protocol, Rule, Service, ServicePort, Tier, parse_direction,
 };
@@ -193,6 +193,10 @@ fn an_ipv6_range_never_admits_ipv4() {
     assert!(decide(&Loaded::new(&set), set.id, &v6).allowed);
 }
 
+fn endpoint(address: &str, weight: u32) -> EndpointEntry {
+    EndpointEntry { address: address.parse().unwrap(), port: 8080, weight, enrolled: true }
+}
+
 #[test]
 fn a_service_has_an_entry_per_port_and_family() {
     let service = Service {
@@ -205,7 +209,7 @@ fn a_service_has_an_entry_per_port_and_family() {
             protocol: Protocol::Tcp,
             port: 80,
             node_port: Some(30080),
-            endpoints: vec![("10.1.0.2".parse().unwrap(), 8080, 2), ("fd00:1::2".parse().unwrap(), 8080, 1)],
+            endpoints: vec![endpoint("10.1.0.2", 2), endpoint("fd00:1::2", 1)],
         }],
         affinity_seconds: 60,
     };
@@ -214,7 +218,7 @@ fn a_service_has_an_entry_per_port_and_family() {
     let (v4, v6) = (&entries[0], &entries[1]);
     assert_eq!(v4.name, "bank/vault:80");
     assert_eq!(v4.frontends, [("10.96.0.7".parse().unwrap(), 80), ("192.168.0.1".parse().unwrap(), 30080)]);
-    assert_eq!(v4.endpoints, [("10.1.0.2".parse().unwrap(), 8080, 2)]);
+    assert_eq!(v4.endpoints, [endpoint("10.1.0.2", 2)]);
     assert_eq!(v6.frontends, [("fd00::7".parse().unwrap(), 80)]);
     assert_eq!(v6.affinity_seconds, 60);
     assert_ne!(v4.id, v6.id);

@@ -9,7 +9,7 @@ use mesh_ebpf::policy::SetId;
 use crate::handover::ToWire;
 
 /// One thing wire holds. The order is the order of telling: sets before the pods that name them,
-/// and they are taken away after.
+/// peers before the Services that lead to them, and both are taken away after.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Key {
     /// Settings of the node.
@@ -20,6 +20,8 @@ pub(super) enum Key {
     Peer(IpAddr),
     /// A Service port of one family.
     Service(u64),
+    /// Nobody is at an address any more.
+    PeerGone(IpAddr),
     /// A local pod, by UID.
     Pod(String),
     /// A compiled set that nobody names any more.
@@ -31,7 +33,7 @@ impl fmt::Display for Key {
         match self {
             Self::Node => f.write_str("node settings"),
             Self::Set(id) | Self::SetGone(id) => write!(f, "set {:016x}", id.0),
-            Self::Peer(address) => write!(f, "peer {address}"),
+            Self::Peer(address) | Self::PeerGone(address) => write!(f, "peer {address}"),
             Self::Service(id) => write!(f, "service {id:016x}"),
             Self::Pod(uid) => write!(f, "pod {uid}"),
         }
@@ -60,8 +62,7 @@ impl Key {
 
     fn gone(&self) -> Option<ToWire> {
         match self {
-            Self::Node | Self::Set(_) | Self::SetGone(_) => None,
-            Self::Peer(address) => Some(ToWire::PeerGone { address: *address }),
+            Self::Node | Self::Set(_) | Self::SetGone(_) | Self::Peer(_) | Self::PeerGone(_) => None,
             Self::Service(id) => Some(ToWire::ServiceGone { id: *id }),
             Self::Pod(uid) => Some(ToWire::PodGone { uid: uid.clone() }),
         }
@@ -105,12 +106,17 @@ impl Changes {
             // Sets are immutable: one that wire holds is not sent again.
             (key @ Key::Set(_), Some(message)) => self.told.insert(key).then_some(message),
             (Key::SetGone(id), Some(message)) => self.told.remove(&Key::Set(id)).then_some(message),
+            (Key::PeerGone(address), Some(message)) => {
+                self.told.remove(&Key::Peer(address)).then_some(message)
+            }
             (key, Some(message)) => {
                 self.told.insert(key);
                 Some(message)
             }
             // Released before its turn came: `SetGone` follows.
             (Key::Set(_) | Key::SetGone(_), None) => None,
+            // There again before its turn came; a peer that is gone is told in its own turn.
+            (Key::Peer(_) | Key::PeerGone(_), None) => None,
             (key, None) => self.told.remove(&key).then(|| key.gone()).flatten(),
         }
     }

@@ -53,7 +53,9 @@ impl Desired {
                 refused(Key::Pod(workload.uid.clone()))
                     .or_else(|| workload.addresses.iter().find_map(|&address| refused(Key::Peer(address))))
             }
-            Kind::Service => self.entries_of.get(name)?.iter().find_map(|&id| refused(Key::Service(id))),
+            Kind::Service => {
+                self.services.get(name)?.entries.iter().find_map(|&id| refused(Key::Service(id)))
+            }
         }
     }
 

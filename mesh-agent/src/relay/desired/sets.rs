@@ -6,12 +6,31 @@ use std::rc::Rc;
 use mesh_ebpf::policy::SetId;
 
 use crate::handover::PolicySet;
+use crate::relay::compile::CompileError;
 
 /// Sets by name, each with how many policies compiled to it.
 #[derive(Debug, Default)]
 pub(super) struct Sets(BTreeMap<SetId, (Rc<PolicySet>, usize)>);
 
 impl Sets {
+    /// The set, unless another is held under its id. An id is a hash cut short, and who writes policies
+    /// chooses what is hashed: two may be made to meet.
+    ///
+    /// # Errors
+    /// When there is another.
+    pub(super) fn alone(&self, set: PolicySet) -> Result<PolicySet, CompileError> {
+        match self.0.get(&set.id) {
+            Some((held, _)) if **held != set => {
+                tracing::error!(
+                    set = format!("{:#x}", set.id.0),
+                    "two policies have the same id and different content; the later one denies everything"
+                );
+                Err(CompileError::SameId { id: set.id })
+            }
+            _ => Ok(set),
+        }
+    }
+
     /// Holds a set once more; true when it is new. The empty set is nobody's.
     pub(super) fn hold(&mut self, set: &Rc<PolicySet>) -> bool {
         if set.id == SetId::EMPTY {

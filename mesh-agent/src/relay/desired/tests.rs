@@ -7,9 +7,10 @@ use mesh_ebpf::policy::{SetId, rule};
 use proptest::prelude::*;
 
 use super::Desired;
-use crate::handover::{LocalPod, PeerEntry, ToWire};
+use crate::handover::{EndpointEntry, LocalPod, PeerEntry, ServiceEntry, ToWire};
 use crate::relay::resource::{
-    Action, DirectionPolicy, Kind, Local, Mtls, PodPolicy, Resource, Rule, Tier, Workload,
+    Action, DirectionPolicy, Kind, Local, Mtls, PodPolicy, Protocol, Resource, Rule, Service, ServicePort,
+    Tier, Workload,
 };
 
 /// What wire would hold after being told, with the order checked.
@@ -18,6 +19,7 @@ struct Held {
     pods: BTreeMap<String, LocalPod>,
     peers: BTreeMap<std::net::IpAddr, PeerEntry>,
     sets: BTreeMap<SetId, usize>,
+    services: BTreeMap<u64, ServiceEntry>,
 }
 
 impl Held {
@@ -42,7 +44,19 @@ impl Held {
                 ToWire::Peer(peer) => {
                     self.peers.insert(peer.address, peer);
                 }
-                ToWire::PeerGone { address } => assert!(self.peers.remove(&address).is_some()),
+                ToWire::PeerGone { address } => {
+                    let led_to = |service: &ServiceEntry| {
+                        service.endpoints.iter().any(|endpoint| endpoint.address == address)
+                    };
+                    assert!(!self.services.values().any(led_to), "a Service still leads there");
+                    assert!(self.peers.remove(&address).is_some());
+                }
+                ToWire::Service(service) => {
+                    let known = |endpoint: &EndpointEntry| self.peers.contains_key(&endpoint.address);
+                    assert!(service.endpoints.iter().all(known), "leads to a pod that was not told");
+                    self.services.insert(service.id, service);
+                }
+                ToWire::ServiceGone { id } => assert!(self.services.remove(&id).is_some()),
                 _ => {}
             }
         }
@@ -194,4 +208,76 @@ fn pods_that_share_an_address_are_not_told_apart() {
     let peer = peer.unwrap();
     assert_eq!(peer.group, 0);
     assert_eq!(peer.flags, Flags::ENROLLED | Flags::LOCAL | Flags::HOST_NETWORK);
+}
+
+/// A Service that leads to the pods at these addresses.
+fn service(addresses: impl IntoIterator<Item = u8>) -> Service {
+    let endpoints = addresses.into_iter().map(|address| EndpointEntry {
+        address: [10, 0, 0, address].into(),
+        port: 8080,
+        weight: 1,
+        enrolled: true,
+    });
+    let port = ServicePort {
+        name: String::new(),
+        protocol: Protocol::Tcp,
+        port: 80,
+        node_port: None,
+        endpoints: endpoints.collect(),
+    };
+    Service {
+        namespace: "bank".into(),
+        name: "tellers".into(),
+        addresses: vec![[10, 96, 0, 1].into()],
+        node_addresses: Vec::new(),
+        ports: vec![port],
+        affinity_seconds: 0,
+    }
+}
+
+#[test]
+fn a_service_never_leads_to_a_pod_that_is_not_told() {
+    let mut desired = Desired::new();
+    let mut held = Held::default();
+    desired.forget_told();
+    let mut step = |services: Option<&[u8]>, pods: &[u8], gone: &[u8], expected: &[u8]| {
+        // In whatever order they come.
+        if let Some(addresses) = services {
+            desired.set("bank/tellers", Resource::Service(service(addresses.iter().copied())));
+        }
+        for &uid in pods {
+            desired.set(&format!("p{uid}"), Resource::Workload(workload(uid, uid, true, false)));
+        }
+        for uid in gone {
+            desired.remove(Kind::Workload, &format!("p{uid}"));
+        }
+        held.take(desired.take_changes(usize::MAX));
+        let told: Vec<u8> = held.peers.values().map(|peer| peer.group as u8 - 1).collect();
+        assert_eq!(told, expected);
+    };
+    step(Some(&[1]), &[1], &[], &[1]);
+    step(Some(&[2]), &[2], &[1], &[2]);
+    step(Some(&[2, 3]), &[3], &[], &[2, 3]);
+    step(Some(&[]), &[], &[2, 3], &[]);
+    step(Some(&[1]), &[1], &[], &[1]);
+    // Away and there again before it was told.
+    desired.remove(Kind::Workload, "p1");
+    desired.set("p1", Resource::Workload(workload(1, 1, true, false)));
+    assert!(
+        desired.take_changes(usize::MAX).iter().all(|message| !matches!(message, ToWire::PeerGone { .. }))
+    );
+}
+
+#[test]
+fn a_policy_whose_set_has_the_id_of_another_denies_everything() {
+    let mut desired = Desired::new();
+    desired.set("bank/p1/u1", Resource::Workload(workload(1, 1, true, false)));
+    desired.set("bank/p1/u1", Resource::PodPolicy(policy(1, 1)));
+    let Some(ToWire::Pod(pod)) = desired.take_changes(usize::MAX).pop() else { panic!() };
+    let mut other = (**desired.compiled_set(pod.ingress).unwrap()).clone();
+    other.rulings.truncate(1);
+    let error = desired.sets.alone(other).unwrap_err();
+    assert!(error.to_string().contains("have the same id"), "{error}");
+    let same = (**desired.compiled_set(pod.ingress).unwrap()).clone();
+    assert!(desired.sets.alone(same).is_ok());
 }

@@ -64,9 +64,9 @@ impl Desired {
         self.entries.get(self.frontends.get(&(address, port, protocol))?)
     }
 
-    /// Every Service.
+    /// Every Service, without its endpoints.
     pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
+        self.services.values().map(|known| &known.service)
     }
 
     /// How many of each type are held.

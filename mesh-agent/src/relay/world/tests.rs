@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mesh_api::{GroupId, SpiffeId};
 use mesh_ebpf::policy::SetId;
 
-use super::World;
+use super::{Absent, World};
 use crate::relay::compile::denies_all;
 use crate::relay::resource::{Local, Workload};
 
@@ -39,17 +39,17 @@ fn teller(trust_domain: &str) -> SpiffeId {
 fn an_address_is_expected_to_prove_what_discovery_says() {
     let world = World::new();
     world.learn("a", &workload("a", 1, 7));
-    assert_ne!(world.expected(ip(1)).unwrap().first(), Some(&teller("cluster.local")), "not known yet");
+    assert_ne!(world.expected(ip(1), 0).unwrap().first(), Some(&teller("cluster.local")), "not known yet");
     world.set_trust_domain("cluster.local");
-    assert_eq!(world.expected(ip(1)).unwrap().iter().collect::<Vec<_>>(), [&teller("cluster.local")]);
+    assert_eq!(world.expected(ip(1), 0).unwrap().iter().collect::<Vec<_>>(), [&teller("cluster.local")]);
     world.learn("b", &Workload { service_account: "audit".into(), ..workload("b", 1, 8) });
-    assert_eq!(world.expected(ip(1)).unwrap().len(), 2, "two share it while one is on its way out");
+    assert_eq!(world.expected(ip(1), 0).unwrap().len(), 2, "two share it while one is on its way out");
     world.learn("a", &Workload { addresses: vec![ip(2)], ..workload("a", 1, 7) });
-    assert_eq!(world.expected(ip(1)).unwrap().first().unwrap().service_account(), "audit");
+    assert_eq!(world.expected(ip(1), 0).unwrap().first().unwrap().service_account(), "audit");
     world.forget("a");
-    assert!(world.expected(ip(2)).is_none());
+    assert_eq!(world.expected(ip(2), 0), Err(Absent::Nobody));
     world.learn("b", &Workload { enrolled: false, ..workload("b", 1, 8) });
-    assert!(world.expected(ip(1)).is_none(), "a plain pod has no tunnel");
+    assert_eq!(world.expected(ip(1), 0), Err(Absent::Nobody), "a plain pod has no tunnel");
 }
 
 #[test]
@@ -89,4 +89,33 @@ fn residents_carry_their_policy_and_share_it() {
     assert!(world.resident("uid-a").is_none());
     world.settle("uid-b", None);
     assert!(world.resident("uid-b").is_none());
+}
+
+#[test]
+fn an_address_that_went_to_another_pod_is_not_the_one_that_was_picked() {
+    let world = World::new();
+    world.set_trust_domain("cluster.local");
+    world.learn("a", &workload("a", 1, 7));
+    assert!(world.expected(ip(1), 7).is_ok());
+    world.learn("b", &Workload { service_account: "audit".into(), ..workload("b", 1, 8) });
+    let names = |group| world.expected(ip(1), group).map(|ids| ids.len());
+    assert_eq!((names(7), names(8), names(0)), (Ok(1), Ok(1), Ok(2)), "each by its own name");
+    assert_eq!(world.expected(ip(1), 8).unwrap().first().unwrap().service_account(), "audit");
+    world.forget("a");
+    assert_eq!(names(7), Err(Absent::Another));
+}
+
+#[test]
+fn a_set_that_shares_the_id_of_another_is_not_taken_for_it() {
+    let world = World::new();
+    world.set_trust_domain("cluster.local");
+    let (a, b) = (workload("a", 1, 7), workload("b", 2, 7));
+    let denies = denies_all();
+    let mut other = denies.clone();
+    other.rulings.truncate(1);
+    world.settle("uid-a", Some((&a, Some(&denies))));
+    world.settle("uid-b", Some((&b, Some(&other))));
+    let (first, second) = (world.resident("uid-a").unwrap(), world.resident("uid-b").unwrap());
+    assert_eq!(first.ingress.id(), second.ingress.id());
+    assert_ne!(first.ingress, second.ingress);
 }

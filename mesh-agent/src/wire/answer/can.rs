@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use mesh_ebpf::abi::{BackendKey, Class, Pod, Reason, ServiceKey, Settings, TCP, Workload};
+use mesh_ebpf::abi::{Backend, BackendKey, Class, Pod, Reason, ServiceKey, Settings, TCP, Workload};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::egress::{self, Destination, Source, Transport};
 use mesh_ebpf::policy::{Peer, Question, SetId, Verdict, decide};
@@ -18,13 +18,17 @@ impl View<'_> {
         let source = Address::from(source);
         let service = maps.services.get(&key, 0).ok();
         let (service, endpoints) = match service {
-            None => (String::new(), vec![(key.address, key.port)]),
+            None => (String::new(), vec![To { address: key.address, port: key.port, flags: 0 }]),
             Some(service) => {
                 let name = self.content.services.name(service.id).filter(|name| !name.is_empty());
                 let name = name.map_or_else(|| format!("service {:#x}", service.id), str::to_owned);
                 let slots = (0..service.slots).filter_map(|slot| {
                     let key = BackendKey { service: service.id, generation: service.generation, slot };
-                    maps.backends.get(&key, 0).ok().map(|backend| (backend.address, backend.port))
+                    maps.backends.get(&key, 0).ok().map(|Backend { address, port, flags, .. }| To {
+                        address,
+                        port,
+                        flags,
+                    })
                 });
                 (name, slots.collect())
             }
@@ -36,6 +40,15 @@ impl View<'_> {
     }
 }
 
+/// Where a connection would be led.
+#[derive(Clone, Copy)]
+struct To {
+    address: Address,
+    port: u16,
+    /// Of the [`Backend`], 0 where no Service was dialled.
+    flags: u16,
+}
+
 struct Asked<'a> {
     maps: &'a Maps,
     settings: Settings,
@@ -44,9 +57,9 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn endpoint(&self, to: (Address, u16)) -> CanEndpoint {
+    fn endpoint(&self, to: To) -> CanEndpoint {
         let mut answer = CanEndpoint {
-            destination: (to.0.into(), to.1),
+            destination: (to.address.into(), to.port),
             allowed: true,
             reason: Reason::None,
             egress: None,
@@ -55,7 +68,7 @@ impl Asked<'_> {
             transport: "plaintext".to_owned(),
         };
         let from = self.maps.local_pod(&self.source);
-        if to.0 == self.source {
+        if to.address == self.source {
             "direct".clone_into(&mut answer.transport);
             return answer;
         }
@@ -64,15 +77,15 @@ impl Asked<'_> {
             proven = self.egress(&pod, to, &mut answer);
         }
         if answer.allowed
-            && let Some(pod) = self.maps.local_pod(&to.0)
+            && let Some(pod) = self.maps.local_pod(&to.address)
         {
-            self.ingress(&pod, from.filter(|_| proven), to.1, &mut answer);
+            self.ingress(&pod, from.filter(|_| proven), to.port, &mut answer);
         }
         answer
     }
 
     /// The source's side; tells whether the destination will see the source's identity proven.
-    fn egress(&self, pod: &Pod, to: (Address, u16), answer: &mut CanEndpoint) -> bool {
+    fn egress(&self, pod: &Pod, to: To, answer: &mut CanEndpoint) -> bool {
         match pod.class() {
             Class::Wired => {}
             Class::Pending => {
@@ -81,8 +94,9 @@ impl Asked<'_> {
             }
             _ => return false,
         }
-        let workload = self.maps.workload(&to.0).unwrap_or_default();
-        let verdict = self.ask(pod.egress, Peer::Proven(workload.group), to.0, to.1);
+        let there = self.maps.workload(&to.address);
+        let peer = Peer::Proven(there.map_or(0, |workload| workload.group));
+        let verdict = self.ask(pod.egress, peer, to.address, to.port);
         answer.egress = Some((pod.egress, verdict.rule));
         note_audit(answer, pod.egress, &verdict);
         if !verdict.allowed {
@@ -92,9 +106,12 @@ impl Asked<'_> {
         let source = Source {
             local_proof: self.settings.flags & Settings::LOCAL_PROOF != 0,
             encrypt_always: pod.flags & Pod::ENCRYPT_ALWAYS != 0,
+            knows_all: self.settings.flags & Settings::PEERS_INCOMPLETE == 0,
             tcp: self.protocol == TCP,
         };
-        match egress::transport(source, Destination { flags: workload.flags }, verdict.mtls) {
+        let flags = there.map_or(0, |workload| workload.flags);
+        let destination = Destination { flags, known: there.is_some(), endpoint: to.flags };
+        match egress::transport(source, destination, verdict.mtls) {
             Transport::Direct => "direct".clone_into(&mut answer.transport),
             Transport::Tunnel => {
                 "tunnel".clone_into(&mut answer.transport);

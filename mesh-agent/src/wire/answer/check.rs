@@ -46,12 +46,15 @@ pub(super) fn features(programs: &Programs) -> Vec<Feature> {
         programs.has("mesh_connect4").then_some(()).ok_or(io::Error::other("programs not loaded")),
         "what a connection dialled is kept on its socket",
     ));
-    rows.push(row(
-        "NS_GET_ID",
-        "6.18",
-        Netns::current().and_then(|netns| netns.id()).map(drop),
-        "names a namespace without entering it; absent: a thread enters it and asks a socket",
-    ));
+    rows.push(Feature {
+        needed: false,
+        ..row(
+            "NS_GET_ID",
+            "6.18",
+            Netns::current().and_then(|netns| netns.id()).map(drop),
+            "names a namespace without entering it; absent: a thread enters it and asks a socket",
+        )
+    });
     rows.extend(in_a_namespace());
     rows
 }
@@ -144,5 +147,5 @@ fn row(name: &str, since: &str, tried: io::Result<()>, purpose: &str) -> Feature
         Ok(()) => purpose.to_owned(),
         Err(error) => format!("{purpose}; tried: {error}"),
     };
-    Feature { name: name.to_owned(), since: since.to_owned(), present: tried.is_ok(), detail }
+    Feature { name: name.to_owned(), since: since.to_owned(), present: tried.is_ok(), needed: true, detail }
 }

@@ -109,9 +109,10 @@ pub(super) fn service(service: &ServiceEntry) -> Result<(), ContentError> {
         }
     }
     let mut seen = BTreeSet::new();
-    for (ip, port, _) in &service.endpoints {
-        routable("endpoints", *ip)?;
-        if *port == 0 {
+    for endpoint in &service.endpoints {
+        let (ip, port) = (endpoint.address, endpoint.port);
+        routable("endpoints", ip)?;
+        if port == 0 {
             return invalid("endpoints", 0, "is not a port");
         }
         if !seen.insert((ip, port)) {
@@ -122,7 +123,7 @@ pub(super) fn service(service: &ServiceEntry) -> Result<(), ContentError> {
         .frontends
         .iter()
         .map(|(ip, _)| ip)
-        .chain(service.endpoints.iter().map(|(ip, ..)| ip))
+        .chain(service.endpoints.iter().map(|endpoint| &endpoint.address))
         .map(IpAddr::is_ipv4)
         .collect::<BTreeSet<_>>();
     if one_family.len() > 1 {
@@ -194,7 +195,7 @@ fn hit(hit: Hit) -> Result<(), ContentError> {
 #[cfg(test)]
 mod tests {
     use super::{peer, pod, service, set};
-    use crate::handover::{LocalPod, PeerEntry, PolicySet, ServiceEntry};
+    use crate::handover::{EndpointEntry, LocalPod, PeerEntry, PolicySet, ServiceEntry};
     use mesh_ebpf::policy::{Kind, Ruling, RulingKey, SetId, Stages};
     use proptest::prelude::*;
 
@@ -255,13 +256,18 @@ mod tests {
             frontends: vec![("10.96.0.1".parse().unwrap(), 80)],
             protocol: 6,
             affinity_seconds: 0,
-            endpoints: vec![("10.0.0.2".parse().unwrap(), 8080, 1)],
+            endpoints: vec![EndpointEntry {
+                address: "10.0.0.2".parse().unwrap(),
+                port: 8080,
+                weight: 1,
+                enrolled: false,
+            }],
         };
         assert!(service(&good).is_ok());
         let mut families = good.clone();
-        families.endpoints[0].0 = "fd00::2".parse().unwrap();
+        families.endpoints[0].address = "fd00::2".parse().unwrap();
         let mut zero = good.clone();
-        zero.endpoints[0].1 = 0;
+        zero.endpoints[0].port = 0;
         let mut twice = good.clone();
         twice.endpoints.push(twice.endpoints[0]);
         for bad in [families, zero, twice] {

@@ -21,7 +21,8 @@ struct Loaded {
     name: String,
     generation: u32,
     affinity_seconds: u32,
-    frontends: BTreeSet<ServiceKey>,
+    /// Sorted.
+    frontends: Vec<ServiceKey>,
     slots: Vec<Backend>,
     epoch: u64,
 }
@@ -44,15 +45,15 @@ pub(super) struct Sizes {
 }
 
 fn slots(entry: &ServiceEntry) -> Vec<Backend> {
-    let weights: Vec<u32> = entry.endpoints.iter().map(|(_, _, weight)| *weight).collect();
+    let weights: Vec<u32> = entry.endpoints.iter().map(|endpoint| endpoint.weight).collect();
     entry
         .endpoints
         .iter()
         .zip(table(&weights))
-        .map(|((ip, port, _), slot)| Backend {
-            address: Address::from(*ip),
-            port: *port,
-            reserved: 0,
+        .map(|(endpoint, slot)| Backend {
+            address: Address::from(endpoint.address),
+            port: endpoint.port,
+            flags: Backend::PICKED | if endpoint.enrolled { Backend::ENROLLED } else { 0 },
             threshold: slot.threshold,
             alias: slot.alias,
         })
@@ -71,7 +72,7 @@ impl Services {
             let loaded = by_id.entry(service.id).or_default();
             loaded.generation = service.generation;
             loaded.affinity_seconds = service.affinity_seconds;
-            loaded.frontends.insert(key);
+            loaded.frontends.push(key);
         }
         let mut slots: HashMap<u64, BTreeMap<u32, Backend>> = HashMap::new();
         let mut stale = Vec::new();
@@ -87,8 +88,12 @@ impl Services {
         for (id, slots) in slots {
             by_id.entry(id).or_default().slots = slots.into_values().collect();
         }
-        let mut services = Self { by_id, frontends: 0, backends: 0 };
-        services.count();
+        by_id.values_mut().for_each(|loaded| loaded.frontends.sort_unstable());
+        let services = Self {
+            frontends: by_id.values().map(|loaded| loaded.frontends.len() as u64).sum(),
+            backends: by_id.values().map(|loaded| loaded.slots.len() as u64).sum(),
+            by_id,
+        };
         services.sweep_halves(maps, &stale)?;
         Ok(services)
     }
@@ -119,9 +124,10 @@ impl Services {
         Ok(())
     }
 
-    fn count(&mut self) {
-        self.frontends = self.by_id.values().map(|loaded| loaded.frontends.len() as u64).sum();
-        self.backends = self.by_id.values().map(|loaded| loaded.slots.len() as u64).sum();
+    /// Counts what took the place of what.
+    fn count(&mut self, before: &Loaded, after: &Loaded) {
+        self.frontends = self.frontends + after.frontends.len() as u64 - before.frontends.len() as u64;
+        self.backends = self.backends + after.slots.len() as u64 - before.slots.len() as u64;
     }
 
     /// Writes a Service port.
@@ -137,7 +143,7 @@ impl Services {
         check::service(entry)?;
         let before = self.by_id.get(&entry.id).cloned().unwrap_or_default();
         let fresh = slots(entry);
-        let frontends: BTreeSet<ServiceKey> = entry
+        let mut frontends: Vec<ServiceKey> = entry
             .frontends
             .iter()
             .map(|(ip, port)| ServiceKey {
@@ -147,6 +153,8 @@ impl Services {
                 reserved: 0,
             })
             .collect();
+        frontends.sort_unstable();
+        frontends.dedup();
         let new = u64::from(!self.by_id.contains_key(&entry.id));
         fits(SERVICES, capacity::SERVICES, self.by_id.len() as u64 + new)?;
         // Both generations are there for a moment.
@@ -173,8 +181,8 @@ impl Services {
         if !same_slots {
             remove_slots(maps, entry.id, &before, &loaded)?;
         }
+        self.count(&before, &loaded);
         self.by_id.insert(entry.id, loaded);
-        self.count();
         Ok(())
     }
 
@@ -185,9 +193,9 @@ impl Services {
     pub(in super::super) fn remove(&mut self, maps: &mut Maps, id: u64) -> Result<(), ContentError> {
         let Some(before) = self.by_id.remove(&id) else { return Ok(()) };
         let nothing = Loaded { generation: before.generation.wrapping_add(1), ..Loaded::default() };
+        self.count(&before, &nothing);
         switch(maps, id, &before, &nothing)?;
         remove_slots(maps, id, &before, &nothing)?;
-        self.count();
         Ok(())
     }
 
@@ -208,12 +216,10 @@ impl Services {
     }
 
     /// All of them: id, name, generation, frontends, slots.
-    pub(in super::super) fn all(
-        &self,
-    ) -> impl Iterator<Item = (u64, &str, u32, &BTreeSet<ServiceKey>, &[Backend])> {
+    pub(in super::super) fn all(&self) -> impl Iterator<Item = (u64, &str, u32, &[ServiceKey], &[Backend])> {
         self.by_id.iter().map(|(id, loaded)| {
             let name = loaded.name.as_str();
-            (*id, name, loaded.generation, &loaded.frontends, loaded.slots.as_slice())
+            (*id, name, loaded.generation, loaded.frontends.as_slice(), loaded.slots.as_slice())
         })
     }
 
@@ -226,7 +232,7 @@ fn write_slots(maps: &mut Maps, id: u64, loaded: &Loaded) -> Result<(), MapFailu
     for (slot, backend) in (0..).zip(&loaded.slots) {
         let key = BackendKey { service: id, generation: loaded.generation, slot };
         maps.backends.insert(key, backend, 0).map_err(on(BACKENDS))?;
-        maps.members.insert(member(id, backend), 1, 0).map_err(on(MEMBERS))?;
+        maps.members.insert(member(id, backend), backend.flags as u8, 0).map_err(on(MEMBERS))?;
     }
     Ok(())
 }
@@ -244,11 +250,12 @@ fn switch(maps: &mut Maps, id: u64, before: &Loaded, after: &Loaded) -> Result<(
         || before.affinity_seconds != after.affinity_seconds
         || before.slots.len() != after.slots.len();
     for key in &after.frontends {
-        if changed || !before.frontends.contains(key) {
+        if changed || before.frontends.binary_search(key).is_err() {
             maps.services.insert(key, value, 0).map_err(on(SERVICES))?;
         }
     }
-    for key in before.frontends.difference(&after.frontends) {
+    let gone = before.frontends.iter().filter(|key| after.frontends.binary_search(key).is_err());
+    for key in gone {
         // Another Service may have taken the frontend over meanwhile; then it is not ours to remove.
         if maps.services.get(key, 0).is_ok_and(|there| there.id == id) {
             absent_is_fine(maps.services.remove(key)).map_err(on(SERVICES))?;

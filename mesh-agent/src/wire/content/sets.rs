@@ -9,7 +9,7 @@ use mesh_ebpf::policy::{CidrKey, RulingKey, SetId};
 
 use super::super::maps::{MapFailure, Maps, absent_is_fine};
 use super::{ContentError, check, fits, on};
-use crate::handover::PolicySet;
+use crate::handover::{PolicySet, SetDigest};
 
 const RULINGS: &str = "mesh_rulings";
 const CIDRS: &str = "mesh_cidrs";
@@ -22,6 +22,7 @@ const SETS: u32 = 65_536;
 struct Loaded {
     rulings: Vec<(u32, RulingKey)>,
     cidrs: Vec<(u32, CidrKey)>,
+    digest: SetDigest,
     rules: Vec<(String, String)>,
     epoch: u64,
     /// relay said that it is gone.
@@ -34,6 +35,8 @@ pub(in super::super) struct Sets {
     by_id: BTreeMap<SetId, Loaded>,
     /// Those that were written whole.
     ids: BTreeSet<SetId>,
+    /// Ids that two sets were found to have.
+    twins: BTreeSet<SetId>,
     sizes: Sizes,
 }
 
@@ -77,7 +80,8 @@ impl Sets {
     /// Writes a set, unless it is there.
     ///
     /// # Errors
-    /// When it is not valid or does not fit; then nothing of it stays.
+    /// When it is not valid, does not fit, or is other than one of the same id that is there; then
+    /// nothing of it stays, nor of the other, and pods that name either are refused everything.
     pub(in super::super) fn set(
         &mut self,
         maps: &mut Maps,
@@ -89,10 +93,15 @@ impl Sets {
         let loaded = Loaded {
             rulings: set.rulings.iter().map(|(bits, key, _)| (*bits, *key)).collect(),
             cidrs: set.cidrs.iter().map(|(bits, key, _)| (*bits, *key)).collect(),
+            digest: set.digest(),
             rules: set.rules.clone(),
             epoch,
             unwanted: false,
         };
+        let differs = self.ids.contains(&set.id) && before.digest != loaded.digest;
+        if differs || self.twins.contains(&set.id) {
+            return Err(self.close(maps, set.id));
+        }
         let new = u64::from(!self.by_id.contains_key(&set.id));
         fits(RULINGS, SETS, self.by_id.len() as u64 + new)?;
         let replaced = |all: u64, old: usize, new: usize| all - old as u64 + new as u64;
@@ -115,8 +124,28 @@ impl Sets {
         Ok(())
     }
 
+    /// Takes a set out of force, for as long as relay wants one of its id: what is missing denies. An id is a hash cut short, and who
+    /// writes policies chooses what is hashed, so one of the two may be made to look like the other.
+    fn close(&mut self, maps: &mut Maps, id: SetId) -> ContentError {
+        let name = format!("{:#x}", id.0);
+        tracing::error!(
+            set = name,
+            "two policies have the same id and different content; pods under either are refused everything"
+        );
+        self.twins.insert(id);
+        match self.erase(maps, id) {
+            Err(error) => error.into(),
+            Ok(()) => ContentError::Invalid {
+                field: "id",
+                value: name,
+                problem: "is that of a set with other content: change one of the two policies",
+            },
+        }
+    }
+
     /// Notes that relay does not need a set any more; it goes at the next [`Sets::collect`].
     pub(in super::super) fn unwanted(&mut self, id: SetId) {
+        self.twins.remove(&id);
         if let Some(loaded) = self.by_id.get_mut(&id) {
             loaded.unwanted = true;
         }

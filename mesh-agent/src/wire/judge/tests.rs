@@ -102,6 +102,7 @@ fn flow(origin: Origin, cookie: u64) -> Flow {
         cookie,
         netns: 1,
         group: GROUP,
+        peer_group: 0,
         uid: 6,
         opened_at: 0,
         seen_at: 0,

@@ -83,6 +83,7 @@ impl Node {
         let inputs = Inputs {
             synced: self.synced,
             unknown_closed: self.unknown_closed,
+            peers_complete: self.parts.content.peers.complete(),
             pods: &self.pods,
             sets: self.parts.content.sets.ids(),
             seen: &self.seen,

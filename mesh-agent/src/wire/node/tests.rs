@@ -1,6 +1,8 @@
 //! The loop against the real kernel: a node's namespace, a cgroup subtree and a pin root of its
 //! own, one pod, and no relay but the messages it would send. Needs root.
 
+mod content;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::SetId;
 
-use super::super::content::{ContentError, PeerChange, check_pod, room_for_pod};
+use super::super::content::{ContentError, PeerChange, check_pod, no_twin, room_for_pod};
 use super::Node;
-use crate::handover::{Answer, FromWire, LocalPod, ToWire, VERSION};
+use crate::handover::{Answer, FromWire, LocalPod, ToWire, VERSION, uid_hash};
 
 impl Node {
     /// Takes one message. Those of a relay that has been replaced are void.
@@ -73,6 +73,7 @@ impl Node {
     fn hello(&mut self, session: u64) {
         self.session = session;
         self.parts.content.epoch += 1;
+        self.parts.content.peers.begin();
         self.commits.clear();
         let adopted = self.parts.adopted;
         self.parts.outbox.greet(session, FromWire::Hello { version: VERSION, adopted });
@@ -84,7 +85,10 @@ impl Node {
 
     fn pod(&mut self, pod: LocalPod) {
         let others = self.pods.len() - usize::from(self.pods.contains_key(&pod.uid));
-        if let Err(error) = check_pod(&pod).and_then(|()| room_for_pod(others)) {
+        let hash = uid_hash(&pod.uid);
+        let twin = self.pods.keys().find(|uid| **uid != pod.uid && uid_hash(uid) == hash);
+        let checked = check_pod(&pod).and_then(|()| no_twin(&pod, twin)).and_then(|()| room_for_pod(others));
+        if let Err(error) = checked {
             self.refuse(format!("pod {}", pod.uid), &error);
             return;
         }
@@ -110,6 +114,8 @@ impl Node {
         let named = self.named_sets();
         let gone = self.parts.content.sweep(&mut self.parts.kernel.maps, &named);
         self.gone.extend(gone);
+        // A whole state came through in one go.
+        crate::sys::memory::give_back();
     }
 
     /// Sets that a pod names, in the kernel or to be.

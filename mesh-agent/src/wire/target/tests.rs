@@ -80,6 +80,7 @@ impl Case {
         let inputs = Inputs {
             synced: self.synced,
             unknown_closed: false,
+            peers_complete: true,
             pods: &pods,
             sets: &BTreeSet::new(),
             seen: &observation,

@@ -35,43 +35,42 @@ pub struct MeshConfigSpec {
     pub telemetry: Option<Telemetry>,
 }
 
-/// What holds for pods where no policy decides.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Defaults {
-    /// Connections that arrive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access: Option<Access>,
-    /// Connections that leave.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub egress: Option<EgressDefaults>,
-    /// The floor for connections that arrive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mtls: Option<MtlsFloor>,
-    /// Whether kernel-proven connections within a node are encrypted too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encryption: Option<Encryption>,
+/// What holds where no policy decides, after the fields of its own.
+macro_rules! defaults {
+    ($(#[$kind:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$kind])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name {
+            $($own)*
+            /// Connections that arrive.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub access: Option<Access>,
+            /// Connections that leave.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub egress: Option<EgressDefaults>,
+            /// The floor for connections that arrive.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub mtls: Option<MtlsFloor>,
+            /// Whether kernel-proven connections within a node are encrypted too.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub encryption: Option<Encryption>,
+        }
+    };
 }
 
-/// [`Defaults`] of the namespaces that `names` lists; what it leaves out stays as in `defaults`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NamespaceDefaults {
-    /// The namespaces; at least one.
-    #[schemars(length(min = 1))]
-    pub names: Vec<String>,
-    /// As in [`Defaults::access`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access: Option<Access>,
-    /// As in [`Defaults::egress`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub egress: Option<EgressDefaults>,
-    /// As in [`Defaults::mtls`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mtls: Option<MtlsFloor>,
-    /// As in [`Defaults::encryption`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encryption: Option<Encryption>,
+defaults! {
+    /// What holds for pods where no policy decides.
+    Defaults {}
+}
+
+defaults! {
+    /// [`Defaults`] of the namespaces that `names` lists; what it leaves out stays as in `defaults`.
+    NamespaceDefaults {
+        /// The namespaces; at least one.
+        #[schemars(length(min = 1))]
+        pub names: Vec<String>,
+    }
 }
 
 /// The default for connections that leave.

@@ -97,6 +97,7 @@ pub(super) fn exactly(of: Protocol, endpoints: &BTreeSet<(std::net::IpAddr, u16)
         address: octets(*address),
         port: (*port).into(),
         weight: 1,
+        enrolled: false,
     };
     let peer = Peer {
         groups: None,

@@ -123,19 +123,9 @@ fn ingress(
             "Off is for egress rules only; write Preferred or Required",
         ));
     }
-    let peers = rule.from.map(|entries| {
-        entries
-            .into_iter()
-            .enumerate()
-            .filter_map(|(index, source)| {
-                read_source(source, &format!("{path}.from[{index}]"), place, problems)
-            })
-            .collect::<Vec<_>>()
-    });
-    if peers.as_ref().is_some_and(Vec::is_empty) {
-        problems
-            .push(Problem::invalid(&format!("{path}.from"), "must not be empty; leave it out for anyone"));
-    }
+    let from = format!("{path}.from");
+    let peers =
+        peers(rule.from, &from, problems, |source, at, problems| read_source(source, at, place, problems));
     finish(name, rule.action, peers, rule.ports, rule.mtls, path, place, problems)
 }
 
@@ -148,19 +138,27 @@ fn egress(
 ) -> RuleDraft {
     let built = [("http", &rule.http), ("grpc", &rule.grpc), ("jwt", &rule.jwt), ("limit", &rule.limit)];
     refuse_not_built(&built, path, problems);
-    let peers = rule.to.map(|entries| {
-        entries
-            .into_iter()
-            .enumerate()
-            .filter_map(|(index, destination)| {
-                read_destination(destination, &format!("{path}.to[{index}]"), place, problems)
-            })
-            .collect::<Vec<_>>()
+    let to = format!("{path}.to");
+    let peers = peers(rule.to, &to, problems, |destination, at, problems| {
+        read_destination(destination, at, place, problems)
     });
-    if peers.as_ref().is_some_and(Vec::is_empty) {
-        problems.push(Problem::invalid(&format!("{path}.to"), "must not be empty; leave it out for anyone"));
-    }
     finish(name, rule.action, peers, rule.ports, rule.mtls, path, place, problems)
+}
+
+/// Reads the list of who is at the other side; nothing where there is none, which means anyone.
+fn peers<T>(
+    entries: Option<Vec<T>>,
+    path: &str,
+    problems: &mut Vec<Problem>,
+    read: impl Fn(T, &str, &mut Vec<Problem>) -> Option<PeerDraft>,
+) -> Option<Vec<PeerDraft>> {
+    let entries = entries?.into_iter().enumerate();
+    let read: Vec<PeerDraft> =
+        entries.filter_map(|(index, entry)| read(entry, &format!("{path}[{index}]"), problems)).collect();
+    if read.is_empty() {
+        problems.push(Problem::invalid(path, "must not be empty; leave it out for anyone"));
+    }
+    Some(read)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the fields that both kinds of rules share")]

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use mesh_api::crd::SecretRef;
+use mesh_api::{crd::SecretRef, duration};
 use serde_json::Value;
 
-use super::super::{
-    duration,
-    fields::{Fields, Problem},
-};
+use super::super::fields::{Fields, Problem};
 use crate::objects::ObjectName;
 
 /// What holds for the certificate authority.

@@ -139,3 +139,35 @@ status: {{{status}}}
     assert_eq!(with(", uid: u", "phase: Failed"), 0);
     assert_eq!(with(", uid: u", "phase: Succeeded"), 0);
 }
+
+/// Hashes that fall together cannot be had for a test, so the second pod is given the first one's.
+#[test]
+fn of_two_classes_with_one_group_the_later_gives_way() {
+    use std::sync::Arc;
+
+    use crate::build::{enrol::Enrolment, pod::PodView, pods::Pods, settings::Settings};
+
+    let labels = [(mesh_api::labels::MODE.to_owned(), mesh_api::labels::MODE_ENABLED.to_owned())];
+    let view = |namespace: &str| {
+        let pod = k8s_openapi::api::core::v1::Pod {
+            metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+                uid: Some(format!("u-{namespace}")),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let name = crate::objects::ObjectName::new(namespace, "p");
+        PodView::of(&name, &pod, &labels.clone().into(), |_| None, &Settings::default())
+    };
+    let (first, mut second) = (view("bank"), view("thief"));
+    let mut pods = Pods::default();
+    pods.replace(&first.name.clone(), Some(Arc::new(first.clone())));
+    assert!(pods.other_class_of(&second).is_none() && pods.other_class_of(&first).is_none());
+    second.group = first.group;
+    second.give_way(pods.other_class_of(&second).unwrap());
+    assert_ne!(second.group, first.group);
+    let Enrolment::Refused(refusal) = &second.enrolment else { panic!("{second:?}") };
+    assert_eq!(refusal.reason, "GroupTaken");
+    assert!(refusal.message.contains("thief") && refusal.message.contains("bank"), "{}", refusal.message);
+    assert!(pods.other_class_of(&second).is_none());
+}

@@ -203,3 +203,58 @@ status: {loadBalancer: {ingress: [{ip: 203.0.113.1}, {ip: 203.0.113.2, ipMode: P
     let service = mesh.service("n1", "shop/web").unwrap();
     assert_eq!(service.addresses, [[10, 96, 0, 1], [203, 0, 113, 1], [203, 0, 113, 3]]);
 }
+
+/// States of a cluster, one after another.
+#[derive(Default)]
+struct States {
+    builder: super::Builder,
+    mesh: Mesh,
+}
+
+impl States {
+    fn then(&mut self, yaml: &str) -> &Mesh {
+        let snapshot = super::of_yaml(&(NODES.to_owned() + yaml));
+        assert!(snapshot.problems.is_empty(), "{:?}", snapshot.problems);
+        self.mesh.apply(self.builder.update(snapshot.objects));
+        &self.mesh
+    }
+}
+
+/// Endpoints that nodes are told are enrolled pods.
+fn enrolled(mesh: &Mesh) -> Vec<String> {
+    let endpoints = mesh.service("n1", "shop/web").unwrap().ports[0].endpoints.clone();
+    let enrolled: Vec<_> = endpoints.into_iter().filter(|endpoint| endpoint.enrolled).collect();
+    super::endpoints(&enrolled)
+}
+
+#[test]
+fn endpoints_say_which_are_enrolled_pods() {
+    let enrolment = "mesh.internal/mode: enabled";
+    let on = |name: &str, address: &str, labels: &str| pod(name, "n1", address, labels);
+    let web = on("a", "10.0.0.1", &format!("app: web, {enrolment}")) + &on("b", "10.0.0.2", "app: web");
+    let mut states = States::default();
+    assert_eq!(enrolled(states.then(&(service("") + &web))), ["10.0.0.1:8080"]);
+    let left = states.then(&(service("") + &on("a", "10.0.0.1", "app: web")));
+    assert!(enrolled(left).is_empty(), "it left the mesh");
+}
+
+#[test]
+fn an_address_in_a_slice_says_whether_it_is_an_enrolled_pods() {
+    let slice = "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.9]}, {addresses: [192.0.2.1]}]
+";
+    let without_pods = service("") + slice;
+    let with_pod = without_pods.clone() + &pod("c", "n2", "10.0.0.9", "mesh.internal/mode: enabled");
+    let mut states = States::default();
+    assert!(enrolled(states.then(&without_pods)).is_empty());
+    assert_eq!(enrolled(states.then(&with_pod)), ["10.0.0.9:8080"]);
+    assert!(enrolled(states.then(&without_pods)).is_empty(), "the pod is gone");
+    assert_eq!(enrolled(states.then(&with_pod)), ["10.0.0.9:8080"]);
+    let moved = with_pod.replace("[10.0.0.9]", "[10.0.0.8]");
+    assert!(enrolled(states.then(&moved)).is_empty());
+}

@@ -8,9 +8,10 @@ mod redirect;
 
 use aya_ebpf::bindings::bpf_sock_addr;
 use mesh_ebpf::{
-    abi::{Class, Counter, Origin, Pod, Reason, Settings, Socket, TCP, UDP, capacity},
+    abi::{Class, Counter, Origin, Pod, PodUse, Reason, Settings, Socket, TCP, UDP},
     address::Address,
     policy::{Direction, SetId},
+    quota::may_open,
 };
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     },
     maps::LOCAL,
     report::{self, Subject},
-    service::{self, Dialled, Endpoint},
+    service,
     sockaddr::{Family, SockAddr},
     task::{self, Owner},
 };
@@ -152,25 +153,19 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
     if subject.dialled.is_loopback() || subject.dialled.is_unspecified() || subject.dialled.is_redirect() {
         return leave_alone(addr);
     }
-    let mut endpoint = Endpoint { address: subject.dialled, port: subject.dialled_port, reserved: 0 };
-    match service::pick(&mut endpoint, protocol, &subject.tuple.source, 0) {
-        Dialled::Direct => {}
-        Dialled::Picked => {
-            subject.tuple.destination = endpoint.address;
-            subject.tuple.destination_port = endpoint.port;
-        }
-        Dialled::Empty => {
-            report::denied(subject, Reason::NoEndpoint, SetId::EMPTY, 0);
-            return fail(EHOSTUNREACH);
-        }
-    }
     let mut admission = Admission::UNASKED;
-    let to_itself = pod.owns(&endpoint.address);
+    if !service::resolve(subject, &mut admission) {
+        return fail(EHOSTUNREACH);
+    }
+    let to_itself = pod.owns(&subject.tuple.destination);
     if to_itself {
         subject.peer_group = pod.group;
         // A connected UDP socket's own datagrams never pass the interface where its tuple would be
         // published; its port is not chosen yet, so 0 stands for it (see `gate`).
-        if protocol == UDP && publish(subject, pod, u32::from(admission.rule)) != 0 {
+        if protocol == UDP
+            && addr.netns() == pod.netns
+            && publish(subject, pod, u32::from(admission.rule)) != 0
+        {
             report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
             return fail(EAGAIN);
         }
@@ -181,8 +176,8 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
         }
     }
     if protocol == TCP
-        && let Some(used) = use_of(pod.slot)
-        && used.flows >= capacity::FLOWS_PER_POD
+        && let (Some(used), Some(all)) = (use_of(pod.slot), use_of(PodUse::ALL))
+        && !may_open(used.flows, all.flows)
     {
         report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
         return fail(EAGAIN);
@@ -199,9 +194,9 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
         return fail(EAGAIN);
     };
     socket.dialled = subject.dialled;
-    socket.destination = endpoint.address;
+    socket.destination = subject.tuple.destination;
     socket.dialled_port = subject.dialled_port;
-    socket.destination_port = endpoint.port;
+    socket.destination_port = subject.tuple.destination_port;
     socket.slot = pod.slot;
     socket.group = pod.group;
     socket.netns = netns;
@@ -216,12 +211,12 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
     socket.peer_group = subject.peer_group;
     let rewritten = if admission.tunnelled {
         redirect::to_listener(addr, socket, pod)
-    } else if endpoint.port != subject.dialled_port || !endpoint.address.is(&subject.dialled) {
+    } else if subject.is_translated() {
         socket.flags |= Socket::TRANSLATED;
         if to_itself {
             redirect::unbind_from_device(addr);
         }
-        addr.set(&endpoint.address, endpoint.port)
+        addr.set(&subject.tuple.destination, subject.tuple.destination_port)
     } else {
         true
     };

@@ -5,7 +5,7 @@
 //! connected socket is decided once, by `connect`; its tuple is published where its first datagram
 //! comes out ([`crate::from_pod`]), because its port is not chosen before that.
 
-use aya_ebpf::bindings::bpf_sock_addr;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, bpf_sock_addr};
 use mesh_ebpf::{
     abi::{Class, Flow, FlowKey, Origin, Pod, Reason, Settings, Socket, UDP},
     address::Address,
@@ -15,9 +15,9 @@ use mesh_ebpf::{
 use crate::{
     egress::{Admission, judge, unknown},
     kernel::{EAGAIN, EHOSTUNREACH, ENETUNREACH, GO_ON, fail, now, settings, socket},
-    maps::DATAGRAMS,
+    maps::{DATAGRAMS, LOCAL},
     report::{self, Subject, may_publish_datagram},
-    service::{self, Dialled, Endpoint},
+    service,
     sockaddr::{Family, SockAddr},
     task::{self, Owner},
 };
@@ -107,31 +107,26 @@ fn send_from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &S
     if answers(&subject.tuple) {
         return GO_ON;
     }
-    let mut endpoint = Endpoint { address: subject.dialled, port: subject.dialled_port, reserved: 0 };
-    match service::pick(&mut endpoint, UDP, &subject.tuple.source, subject.tuple.source_port) {
-        Dialled::Direct => {}
-        Dialled::Picked => {
-            subject.tuple.destination = endpoint.address;
-            subject.tuple.destination_port = endpoint.port;
-        }
-        Dialled::Empty => {
-            report::denied(subject, Reason::NoEndpoint, SetId::EMPTY, 0);
-            return fail(EHOSTUNREACH);
-        }
-    }
     let mut admission = Admission::UNASKED;
-    if !pod.owns(&endpoint.address) {
+    if !service::resolve(subject, &mut admission) {
+        return fail(EHOSTUNREACH);
+    }
+    if !pod.owns(&subject.tuple.destination) {
         let refused = judge(subject, pod, settings, &mut admission);
         if refused != 0 {
             return fail(refused);
         }
     }
-    if publish(subject, pod, u32::from(admission.rule)) != 0 {
+    let refused = if addr.netns() == pod.netns && pod.owns(&subject.tuple.source) {
+        publish(subject, pod, u32::from(admission.rule))
+    } else {
+        label(subject, pod)
+    };
+    if refused != 0 {
         report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
         return fail(EAGAIN);
     }
-    let translated = endpoint.port != subject.dialled_port || !endpoint.address.is(&subject.dialled);
-    if translated && !addr.set(&endpoint.address, endpoint.port) {
+    if subject.is_translated() && !addr.set(&subject.tuple.destination, subject.tuple.destination_port) {
         report::denied(subject, Reason::NoEndpoint, SetId::EMPTY, 0);
         return fail(EHOSTUNREACH);
     }
@@ -149,7 +144,8 @@ pub fn answers(tuple: &FlowKey) -> bool {
     }
 }
 
-/// Publishes the tuple of `subject` as `pod`'s; not 0 when the pod makes too many.
+/// Publishes the tuple of `subject` as `pod`'s, whose own its source must be; not 0 when the pod
+/// makes too many.
 #[inline(never)]
 pub fn publish(subject: &Subject, pod: &Pod, deciding: u32) -> i32 {
     let at = now();
@@ -171,21 +167,57 @@ pub fn publish(subject: &Subject, pod: &Pod, deciding: u32) -> i32 {
     if !may_publish_datagram(pod.slot, at) {
         return 1;
     }
+    let what = Origin::Pod as u64 | u64::from(flags) << 8 | (deciding as u64) << 16;
+    insert(subject, pod, what, BPF_ANY, at)
+}
+
+/// Remembers what was dialled under a tuple that is not the pod's own: its socket is in a namespace
+/// that the pod nested in its own, or bound to an address that is not the pod's. It proves nothing,
+/// takes no other's place, and only gives answers their label. Not 0 when the pod makes too many.
+#[inline(never)]
+fn label(subject: &Subject, pod: &Pod) -> i32 {
+    let at = now();
+    if let Some(known) = DATAGRAMS.get_ptr_mut(&subject.tuple) {
+        // SAFETY: as in `publish`.
+        let known = unsafe { &mut *known };
+        if known.origin == Origin::Unproven as u8 && known.uid == pod.uid {
+            known.seen_at = at;
+            known.dialled = subject.dialled;
+            known.dialled_port = subject.dialled_port;
+        }
+        return 0;
+    }
+    // The tuples of other pods are theirs to publish.
+    if !pod.owns(&subject.tuple.source) && LOCAL.get_ptr(&subject.tuple.source).is_some() {
+        return 0;
+    }
+    if !may_publish_datagram(pod.slot, at) {
+        return 1;
+    }
+    // Another's tuple may have come in between: then this one has no label.
+    insert(subject, pod, Origin::Unproven as u64, BPF_NOEXIST, at);
+    0
+}
+
+/// Puts the tuple of `subject` in the map; `what` is origin, flags and rule. Not 0 without room.
+#[inline(always)]
+fn insert(subject: &Subject, pod: &Pod, what: u64, how: u32, at: u64) -> i32 {
     let flow = Flow {
         cookie: 0,
         netns: pod.netns,
         group: pod.group,
+        peer_group: subject.peer_group,
         uid: pod.uid,
         opened_at: at,
         seen_at: at,
         dialled: subject.dialled,
         dialled_port: subject.dialled_port,
-        origin: Origin::Pod as u8,
-        flags,
+        origin: what as u8,
+        flags: (what >> 8) as u8,
         slot: pod.slot,
         egress: pod.egress,
         ingress: SetId::EMPTY,
-        egress_rule: deciding as u16,
+        egress_rule: (what >> 16) as u16,
         ingress_rule: 0,
         reserved: 0,
         bytes: 0,
@@ -194,7 +226,7 @@ pub fn publish(subject: &Subject, pod: &Pod, deciding: u32) -> i32 {
         endpoint_port: subject.tuple.destination_port,
         reserved2: [0; 6],
     };
-    DATAGRAMS.insert(&subject.tuple, &flow, 0).map_or(1, |()| 0)
+    DATAGRAMS.insert(&subject.tuple, &flow, u64::from(how)).map_or(1, |()| 0)
 }
 
 /// The `recvmsg` hooks: an answer is labelled with what was dialled.
@@ -238,7 +270,8 @@ pub fn receive(ctx: *mut bpf_sock_addr, family: Family) -> i32 {
     own_side(&addr, pod, &mut tuple);
     // SAFETY: words are read one by one; a racing change is another send of the same socket.
     if let Some(flow) = unsafe { DATAGRAMS.get(&tuple) }
-        && flow.origin == Origin::Pod as u8
+        && (flow.origin == Origin::Pod as u8 || flow.origin == Origin::Unproven as u8)
+        && flow.uid == pod.uid
         && (flow.dialled_port != port || !flow.dialled.is(&from))
     {
         let dialled = flow.dialled;

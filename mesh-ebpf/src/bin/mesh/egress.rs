@@ -1,17 +1,16 @@
 //! The egress decision that `connect` and `sendmsg` share: policy, then transport.
 
 use mesh_ebpf::{
-    abi::{Counter, Pod, Settings, TCP},
-    address::Address,
+    abi::{Counter, Pod, Reason, Settings, TCP},
     egress::{Destination, Source, Transport, transport},
     policy::{Peer, rule},
 };
 
 use crate::{
-    kernel::{ENETUNREACH, EPERM, GO_ON, count, fail},
-    maps::WORKLOADS,
+    kernel::{EHOSTUNREACH, ENETUNREACH, EPERM, GO_ON, count, fail},
     report::{self, Subject},
     verdict,
+    workload::workload,
 };
 
 /// What an admitted connection or datagram is to be.
@@ -24,11 +23,14 @@ pub struct Admission {
     pub audited: bool,
     /// It goes through the tunnel.
     pub tunnelled: bool,
+    /// What discovery says of the Service's endpoint that was picked ([`mesh_ebpf::abi::Backend`]), 0
+    /// when its address was dialled.
+    pub endpoint: u16,
 }
 
 impl Admission {
     /// Of what no policy is asked: what a pod sends to itself.
-    pub const UNASKED: Self = Self { rule: rule::DEFAULT, audited: false, tunnelled: false };
+    pub const UNASKED: Self = Self { rule: rule::DEFAULT, audited: false, tunnelled: false, endpoint: 0 };
 }
 
 /// A pod that discovery does not know (SEMANTICS 1.1).
@@ -45,11 +47,11 @@ pub fn unknown(settings: &Settings) -> i32 {
 /// Asks the policy and chooses the transport; 0 to go on, else the errno.
 #[inline(never)]
 pub fn judge(subject: &mut Subject, pod: &Pod, settings: &Settings, admission: &mut Admission) -> i32 {
-    let mut flags = 0;
-    // SAFETY: entries are replaced whole and read by word.
-    if let Some(workload) = unsafe { WORKLOADS.get(&subject.tuple.destination) } {
+    let mut destination = Destination { flags: 0, known: false, endpoint: admission.endpoint };
+    if let Some(workload) = workload(&subject.tuple.destination) {
         subject.peer_group = workload.group;
-        flags = workload.flags;
+        destination.flags = workload.flags;
+        destination.known = true;
     }
     let peer = Peer::Proven(subject.peer_group);
     let to = &subject.tuple;
@@ -62,14 +64,15 @@ pub fn judge(subject: &mut Subject, pod: &Pod, settings: &Settings, admission: &
     let source = Source {
         local_proof: settings.flags & Settings::LOCAL_PROOF != 0,
         encrypt_always: pod.flags & Pod::ENCRYPT_ALWAYS != 0,
+        knows_all: settings.flags & Settings::PEERS_INCOMPLETE == 0,
         tcp: subject.tuple.protocol == TCP,
     };
-    match transport(source, Destination { flags }, verdict.mtls) {
+    match transport(source, destination, verdict.mtls) {
         Transport::Direct | Transport::Plaintext => {}
         Transport::Tunnel => admission.tunnelled = true,
         Transport::Refused(reason) => {
             report::denied(subject, reason, pod.egress, verdict.rule);
-            return EPERM;
+            return if reason as u16 == Reason::EgressMtlsRequired as u16 { EPERM } else { EHOSTUNREACH };
         }
     }
     if verdict.audit_denies {
@@ -77,14 +80,4 @@ pub fn judge(subject: &mut Subject, pod: &Pod, settings: &Settings, admission: &
         report::audited(subject, pod.egress, &verdict);
     }
     0
-}
-
-/// What `WORKLOADS` says of an address: its flags, 0 for nobody.
-#[inline(always)]
-pub fn workload_flags(address: &Address) -> u32 {
-    // SAFETY: as in `judge`.
-    match unsafe { WORKLOADS.get(address) } {
-        Some(workload) => workload.flags,
-        None => 0,
-    }
 }

@@ -12,7 +12,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use mesh_ebpf::{
-    abi::{Class, Counter, Origin, Pod, Reason, UDP, Workload},
+    abi::{Class, Counter, Origin, Pod, Reason, Settings, UDP, Workload},
     address::Address,
     ended::state,
     packet::{Escape, may_escape, source_is_valid},
@@ -21,13 +21,13 @@ use mesh_ebpf::{
 
 use crate::{
     datagram::{answers, publish},
-    egress::workload_flags,
     frame::{self, Kind},
-    kernel::{add, count, socket},
-    maps::{DATAGRAMS, FLOWS, IFACES, WORKLOADS},
+    kernel::{add, count, settings, socket},
+    maps::{DATAGRAMS, FLOWS, IFACES},
     report::{self, Subject},
     service::is_frontend,
     verdict,
+    workload::workload,
 };
 
 /// `TCX_NEXT`: the next program, or the stack.
@@ -87,7 +87,7 @@ fn valid(pod: &Pod, source: &Address) -> bool {
     if pod.owns(source) {
         return true;
     }
-    let claimed = WORKLOADS.get_ptr(source).is_some();
+    let claimed = workload(source).is_some();
     source_is_valid(pod, source, claimed)
 }
 
@@ -114,7 +114,11 @@ fn escape(subject: &Subject, pod: &Pod) -> i32 {
     let to = &subject.tuple;
     let towards = Escape {
         egress_policy: pod.egress != SetId::EMPTY,
-        enrolled: workload_flags(&to.destination) & Workload::ENROLLED != 0,
+        enrolled: match workload(&to.destination) {
+            Some(workload) => workload.flags & Workload::ENROLLED != 0,
+            // It may be one that found no room among those that are known.
+            None => settings().is_none_or(|settings| settings.flags & Settings::PEERS_INCOMPLETE != 0),
+        },
         service: is_frontend(&to.destination, to.destination_port, to.protocol),
     };
     if may_escape(towards) {
@@ -139,7 +143,7 @@ fn datagram(ctx: &TcContext, subject: &mut Subject, pod: &Pod) -> i32 {
         return NEXT;
     }
     // The first datagram of a connected socket, whose port the connect hook could not know.
-    match connected_to(ctx, subject) {
+    match connected_to(ctx, subject, pod) {
         Some(deciding) => {
             subject.origin = Origin::Pod as u8;
             if publish(subject, pod, u32::from(deciding)) != 0 {
@@ -154,7 +158,7 @@ fn datagram(ctx: &TcContext, subject: &mut Subject, pod: &Pod) -> i32 {
 /// The rule that let the packet's own socket connect to where the packet goes; its dialled address
 /// goes into `subject`.
 #[inline(always)]
-fn connected_to(ctx: &TcContext, subject: &mut Subject) -> Option<u16> {
+fn connected_to(ctx: &TcContext, subject: &mut Subject, pod: &Pod) -> Option<u16> {
     // The sending socket is still on the packet on the host side of the veth (since Linux 4.19,
     // "skbuff: preserve sock reference when scrubbing the skb").
     // SAFETY: the verifier has each pointer checked for null before its use; `state` is a word of
@@ -172,6 +176,8 @@ fn connected_to(ctx: &TcContext, subject: &mut Subject) -> Option<u16> {
         socket(sk)?
     };
     if socket.protocol != UDP
+        || socket.netns != pod.netns
+        || !pod.owns(&subject.tuple.source)
         || socket.destination_port != subject.tuple.destination_port
         || !socket.destination.is(&subject.tuple.destination)
     {
@@ -179,6 +185,7 @@ fn connected_to(ctx: &TcContext, subject: &mut Subject) -> Option<u16> {
     }
     subject.dialled = socket.dialled;
     subject.dialled_port = socket.dialled_port;
+    subject.peer_group = socket.peer_group;
     Some(socket.rule)
 }
 
@@ -188,8 +195,7 @@ fn other(subject: &mut Subject, pod: &Pod) -> i32 {
     if pod.egress == SetId::EMPTY || frame::is_icmp(subject.tuple.protocol) {
         return NEXT;
     }
-    // SAFETY: entries are replaced whole and read by word.
-    if let Some(workload) = unsafe { WORKLOADS.get(&subject.tuple.destination) } {
+    if let Some(workload) = workload(&subject.tuple.destination) {
         subject.peer_group = workload.group;
     }
     let peer = Peer::Proven(subject.peer_group);

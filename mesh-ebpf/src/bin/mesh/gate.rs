@@ -16,16 +16,17 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::bpf_sk_lookup;
 use mesh_ebpf::{
-    abi::{Counter, Flow, FlowKey, Origin, Pod, ProbeKey, Reason, Settings, TCP, TUNNEL_PORT, UDP, Workload},
+    abi::{Counter, Flow, FlowKey, Origin, Pod, ProbeKey, Reason, Settings, TCP, TUNNEL_PORT, UDP},
     address::Address,
     policy::{Direction, Peer, SetId},
 };
 
 use crate::{
     kernel::{count, now, settings},
-    maps::{CLOSED, FLOWS, LOCAL, PROBES, WORKLOADS},
+    maps::{CLOSED, FLOWS, LOCAL, PROBES},
     report::{self, Subject},
     verdict,
+    workload::claimed,
 };
 
 const DROP: u32 = 0;
@@ -148,6 +149,12 @@ fn admit_connection(ctx: *mut bpf_sk_lookup, subject: &mut Subject, pod: &Pod) -
     } else if is_late(&subject.tuple) {
         return DROP;
     }
+    if subject.tuple.source.is_redirect() {
+        // Only deliveries come from there. One without a flow, for want of room, would show the
+        // application a client that means nothing, and be judged as nobody's.
+        report::denied(subject, Reason::DeliveryUnknown, SetId::EMPTY, 0);
+        return DROP;
+    }
     if subject.dialled_port == TUNNEL_PORT {
         return steer::tunnel(ctx, subject, pod);
     }
@@ -198,14 +205,9 @@ fn judge(subject: &mut Subject, pod: &Pod, flow: Option<&mut Flow>) -> u32 {
     let peer = if flow.is_some() {
         Peer::Proven(subject.peer_group)
     } else {
-        // SAFETY: entries are replaced whole and read by word.
-        match unsafe { WORKLOADS.get(&subject.tuple.source) } {
-            Some(workload) if workload.flags & Workload::HOST_NETWORK == 0 => {
-                subject.peer_group = workload.group;
-                Peer::Claimed(workload.group)
-            }
-            _ => Peer::Unknown,
-        }
+        let peer = claimed(&subject.tuple.source);
+        subject.peer_group = peer.group();
+        peer
     };
     let tuple = &subject.tuple;
     let protocol = if tuple.protocol == UDP { UDP } else { TCP };

@@ -11,8 +11,9 @@
 //! | tcx, host side of a pod's interface | [`from_pod`], [`to_pod`] | source validation, escape guard, other protocols |
 //! | cgroup skb | [`pending`] | nothing in or out of a pod that is not wired yet |
 //!
-//! [`egress`] is what `connect` and `sendmsg` decide alike; [`task`] tells whose process or packet it is, [`service`] picks endpoints, [`verdict`] asks the
-//! compiled policy, [`report`] counts and tells user space, [`maps`] and [`kernel`] are the ground.
+//! [`egress`] is what `connect` and `sendmsg` decide alike; [`task`] tells whose process or packet it
+//! is, [`workload`] whose address, [`service`] picks endpoints, [`verdict`] asks the compiled policy,
+//! [`report`] counts and tells user space, [`maps`] and [`kernel`] are the ground.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -36,6 +37,7 @@ mod sockops;
 mod task;
 mod to_pod;
 mod verdict;
+mod workload;
 
 use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock_addr, cgroup_sockopt, classifier, sk_lookup, sock_ops},

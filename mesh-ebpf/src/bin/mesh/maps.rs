@@ -29,7 +29,7 @@ pub static LOCAL: HashMap<Address, Pod> = HashMap::with_max_entries(capacity::PO
 pub static IFACES: HashMap<u32, Pod> = HashMap::with_max_entries(capacity::PODS, 0);
 
 #[map(name = "mesh_use")]
-pub static USE: Array<PodUse> = Array::with_max_entries(capacity::PODS, 0);
+pub static USE: Array<PodUse> = Array::with_max_entries(PodUse::ALL + 1, 0);
 
 #[map(name = "mesh_workloads")]
 pub static WORKLOADS: HashMap<Address, Workload> =

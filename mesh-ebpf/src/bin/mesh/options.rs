@@ -98,6 +98,7 @@ pub fn get(ctx: *mut bpf_sockopt) -> i32 {
         (*record).cookie = flow.cookie;
         (*record).netns = flow.netns;
         (*record).group = flow.group;
+        (*record).peer_group = flow.peer_group;
         (*record).uid = flow.uid;
         (*record).opened_at = flow.opened_at;
         (*record).set = flow.egress;

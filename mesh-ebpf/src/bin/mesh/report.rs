@@ -73,6 +73,12 @@ impl Subject {
         self.group = pod.group;
     }
 
+    /// Whether the tuple leads elsewhere than what was dialled.
+    #[inline(always)]
+    pub fn is_translated(&self) -> bool {
+        self.tuple.destination_port != self.dialled_port || !self.tuple.destination.is(&self.dialled)
+    }
+
     /// Takes the peer from its published flow.
     #[inline(always)]
     pub fn proven_by(&mut self, flow: &Flow) {

@@ -1,14 +1,17 @@
 //! From a Service's frontend to one of its endpoints.
 
 use mesh_ebpf::{
-    abi::{Affinity, AffinityKey, Backend, BackendKey, Counter, MemberKey, Service, ServiceKey},
+    abi::{Affinity, AffinityKey, Backend, BackendKey, Counter, MemberKey, Reason, Service, ServiceKey},
     address::Address,
     pick::{Slot, settle, spread},
+    policy::SetId,
 };
 
 use crate::{
+    egress::Admission,
     kernel::{count, now, random},
     maps::{AFFINITY, BACKENDS, MEMBERS, SERVICES},
+    report::{self, Subject},
 };
 
 /// How long an unconnected UDP socket keeps its endpoint after its last datagram: what
@@ -18,19 +21,17 @@ const DATAGRAM_STICKS: u64 = 120_000_000_000;
 /// An endpoint.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct Endpoint {
-    /// Its address.
-    pub address: Address,
-    /// Its port.
-    pub port: u16,
-    /// Always 0.
-    pub reserved: u16,
+struct Endpoint {
+    address: Address,
+    port: u16,
+    /// Of the [`Backend`] that was picked.
+    flags: u16,
 }
 
 /// What a dialled address turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
-pub enum Dialled {
+enum Dialled {
     /// No Service's frontend: it is the destination itself.
     Direct = 0,
     /// A Service's, and an endpoint was picked.
@@ -46,19 +47,31 @@ pub fn is_frontend(address: &Address, port: u16, protocol: u8) -> bool {
     SERVICES.get_ptr(&key).is_some()
 }
 
-/// Picks an endpoint for `client` into `endpoint`, which holds what was dialled and keeps it
-/// unless one is picked. `datagram_port` is the local port of an unconnected UDP socket, else 0.
+/// Leads the tuple of `subject` to an endpoint, where what it dials is a Service's frontend. False,
+/// and reported, for a Service that has none. The tuple's source port is that of an unconnected UDP
+/// socket, else 0.
 #[inline(always)]
-pub fn pick(endpoint: &mut Endpoint, protocol: u8, client: &Address, datagram_port: u16) -> Dialled {
-    match choose(endpoint, u32::from(protocol), client, u32::from(datagram_port)) {
-        1 => Dialled::Picked,
-        2 => Dialled::Empty,
-        _ => Dialled::Direct,
+pub fn resolve(subject: &mut Subject, admission: &mut Admission) -> bool {
+    let mut endpoint = Endpoint { address: subject.dialled, port: subject.dialled_port, flags: 0 };
+    let tuple = &subject.tuple;
+    let dialled = pick(&mut endpoint, u32::from(tuple.protocol), &tuple.source, u32::from(tuple.source_port));
+    if dialled == Dialled::Empty as u64 {
+        report::denied(subject, Reason::NoEndpoint, SetId::EMPTY, 0);
+        return false;
     }
+    if dialled == Dialled::Picked as u64 {
+        subject.tuple.destination = endpoint.address;
+        subject.tuple.destination_port = endpoint.port;
+        admission.endpoint = endpoint.flags;
+    }
+    true
 }
 
+/// Picks an endpoint for `client` into `endpoint`, which holds what was dialled and keeps it
+/// unless one is picked; gives a [`Dialled`]. `datagram_port` is the local port of an unconnected
+/// UDP socket, else 0.
 #[inline(never)]
-fn choose(endpoint: &mut Endpoint, protocol: u32, client: &Address, datagram_port: u32) -> u64 {
+fn pick(endpoint: &mut Endpoint, protocol: u32, client: &Address, datagram_port: u32) -> u64 {
     let frontend =
         ServiceKey { address: endpoint.address, port: endpoint.port, protocol: protocol as u8, reserved: 0 };
     // SAFETY: entries are replaced whole, and read by word below.
@@ -128,9 +141,11 @@ fn sticky(key: &AffinityKey, service: &Service, endpoint: &mut Endpoint) -> bool
         port: before.port,
         reserved: 0,
     };
-    if MEMBERS.get_ptr(&member).is_none() {
+    // SAFETY: one byte of the entry is read.
+    let Some(flags) = (unsafe { MEMBERS.get(&member) }) else {
         return false;
-    }
+    };
+    endpoint.flags = u16::from(*flags);
     before.used_at = time;
     endpoint.address = before.address;
     endpoint.port = before.port;
@@ -161,5 +176,6 @@ fn any(service: &Service, endpoint: &mut Endpoint) -> bool {
     }
     endpoint.address = taken.address;
     endpoint.port = taken.port;
+    endpoint.flags = taken.flags;
     true
 }

@@ -18,10 +18,10 @@ use aya_ebpf::{
         BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
         BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
     },
-    helpers::{bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set},
+    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set},
 };
 use mesh_ebpf::{
-    abi::{Counter, Flow, FlowKey, Origin, Socket, TCP},
+    abi::{Counter, Flow, FlowKey, Origin, PodUse, Socket, TCP},
     ended::state,
     policy::SetId,
 };
@@ -91,13 +91,28 @@ fn connecting(ctx: *mut bpf_sock_ops) {
     }
     if publish(&tuple, socket, cookie(ctx)) == 0 {
         socket.flags |= Socket::PUBLISHED;
-        if let Some(used) = use_of(socket.slot) {
-            add(&used.flows, 1);
-        }
+        count_flow(socket.slot, 1);
         if socket.origin == Origin::Host as u8 {
             count(Counter::HostPublished);
         }
     }
+}
+
+/// Adds to what the pod of `slot` holds, and to what all do.
+#[inline(always)]
+fn count_flow(slot: u32, amount: u64) {
+    for slot in [slot, PodUse::ALL] {
+        if let Some(used) = use_of(slot) {
+            add(&used.flows, amount);
+        }
+    }
+}
+
+/// Cookie of the network namespace of the socket.
+#[inline(always)]
+fn netns(ctx: *mut bpf_sock_ops) -> u64 {
+    // SAFETY: the context.
+    unsafe { bpf_get_netns_cookie(ctx.cast()) }
 }
 
 /// Whether the tuple is the pod's to publish. Only its own address is the pod's to prove: a nested
@@ -130,6 +145,7 @@ fn publish(tuple: &FlowKey, socket: &Socket, cookie: u64) -> i32 {
         cookie,
         netns: socket.netns,
         group: socket.group,
+        peer_group: socket.peer_group,
         uid: socket.uid,
         opened_at: at,
         seen_at: at,
@@ -183,9 +199,14 @@ fn connected(ctx: *mut bpf_sock_ops) {
 #[inline(always)]
 fn closed(ctx: *mut bpf_sock_ops) {
     let Some(socket) = record(ctx) else {
-        // The accepted side of a published connection.
+        // The accepted side of a published connection. A namespace that a pod nested in its own may
+        // use any address, and has no say in another's tuples.
         let mut own = tuple::NO_TUPLE;
         tuple::read(ctx, &mut own);
+        // SAFETY: entries are replaced whole; one word is read.
+        if !unsafe { LOCAL.get(&own.source) }.is_some_and(|pod| pod.netns == netns(ctx)) {
+            return;
+        }
         let client = own.reversed();
         if let Some(flow) = FLOWS.get_ptr_mut(&client) {
             // SAFETY: a value of the map, readable until the program ends; one byte is written.
@@ -213,9 +234,7 @@ fn unpublish(ctx: *mut bpf_sock_ops, socket: &mut Socket) -> u64 {
     tuple::read(ctx, &mut tuple);
     let own = cookie(ctx);
     socket.flags &= !Socket::PUBLISHED;
-    if let Some(used) = use_of(socket.slot) {
-        add(&used.flows, u64::MAX);
-    }
+    count_flow(socket.slot, u64::MAX);
     // SAFETY: one word of the entry is read.
     if let Some(flow) = unsafe { FLOWS.get(&tuple) }
         && flow.cookie == own

@@ -6,14 +6,15 @@ use core::ptr::read_volatile;
 use aya_ebpf::{bindings::TC_ACT_SHOT, programs::TcContext};
 use mesh_ebpf::{
     abi::{TCP, UDP},
-    policy::{Direction, Peer, SetId},
+    policy::{Direction, SetId},
 };
 
 use crate::{
     frame::{self, Kind},
-    maps::{IFACES, WORKLOADS},
+    maps::IFACES,
     report::Subject,
     verdict,
+    workload::claimed,
 };
 
 const NEXT: i32 = -1;
@@ -45,13 +46,7 @@ pub fn run(ctx: &TcContext) -> i32 {
         return NEXT;
     }
     subject.dialled = subject.tuple.destination;
-    // SAFETY: entries are replaced whole and read by word.
-    let peer = match unsafe { WORKLOADS.get(&subject.tuple.source) } {
-        Some(workload) => {
-            subject.peer_group = workload.group;
-            Peer::Claimed(workload.group)
-        }
-        None => Peer::Unknown,
-    };
+    let peer = claimed(&subject.tuple.source);
+    subject.peer_group = peer.group();
     if verdict::allows_protocol(pod.ingress, peer, &subject.tuple.source, &subject) { NEXT } else { DROP }
 }

@@ -81,6 +81,7 @@ fn entry() -> impl Strategy<Value = wire::Peer> {
         address: octets(address),
         port: port.max(1),
         weight: 1,
+        enrolled: false,
     });
     prop_oneof![
         3 => groups().prop_map(|groups| wire::Peer { groups, ..Default::default() }),

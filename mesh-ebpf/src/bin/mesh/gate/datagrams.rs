@@ -86,6 +86,7 @@ fn remember(subject: &Subject, pod: &Pod) -> u32 {
         cookie: 0,
         netns: 0,
         group: 0,
+        peer_group: 0,
         uid: 0,
         opened_at: at,
         seen_at: at,

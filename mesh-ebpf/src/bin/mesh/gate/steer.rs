@@ -7,14 +7,14 @@ use aya_ebpf::{
 };
 use mesh_ebpf::{
     abi::{Flow, ListenerKey, Pod, Reason, TCP},
-    address::Address,
     policy::{Direction, SetId},
 };
 
 use super::{DROP, PASS};
 use crate::{
-    maps::{FLOWS, LISTENERS, WORKLOADS},
+    maps::{FLOWS, LISTENERS},
     report::{self, Subject},
+    workload::workload,
 };
 
 /// What was dialled at an address that stands for an outbound listener, within a pod. Without a
@@ -40,7 +40,9 @@ pub fn outbound(ctx: *mut bpf_sk_lookup, subject: &mut Subject) -> u32 {
     subject.dialled_port = flow.dialled_port;
     subject.tuple.destination = flow.endpoint;
     subject.tuple.destination_port = flow.endpoint_port;
-    subject.peer_group = group_of(&subject.tuple.destination);
+    if let Some(workload) = workload(&subject.tuple.destination) {
+        subject.peer_group = workload.group;
+    }
     report::denied(subject, Reason::ListenerMissing, flow.egress, flow.egress_rule);
     DROP
 }
@@ -51,19 +53,11 @@ pub fn tunnel(ctx: *mut bpf_sk_lookup, subject: &mut Subject, pod: &Pod) -> u32 
     if assign(ctx, pod.netns, ListenerKey::TUNNEL) == 0 {
         return PASS;
     }
-    subject.peer_group = group_of(&subject.tuple.source);
+    if let Some(workload) = workload(&subject.tuple.source) {
+        subject.peer_group = workload.group;
+    }
     report::denied(subject, Reason::ListenerMissing, SetId::EMPTY, 0);
     DROP
-}
-
-/// The group of the pod at an address, 0 when none is known there.
-#[inline(always)]
-fn group_of(address: &Address) -> u64 {
-    // SAFETY: entries are replaced whole and read by word.
-    match unsafe { WORKLOADS.get(address) } {
-        Some(workload) => workload.group,
-        None => 0,
-    }
 }
 
 /// 0 when the connection goes to the listener. It fails when there is none, and for a connection of

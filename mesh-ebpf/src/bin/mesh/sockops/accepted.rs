@@ -8,15 +8,16 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::bpf_sock_ops;
 use mesh_ebpf::{
-    abi::{Class, Counter, Flow, FlowKey, Origin, Pod, Socket, TCP, TUNNEL_PORT, Workload},
-    policy::{Peer, SetId},
+    abi::{Class, Counter, Flow, FlowKey, Origin, Pod, Socket, TCP, TUNNEL_PORT},
+    policy::SetId,
 };
 
-use super::{events, follow, tuple};
+use super::{events, follow, netns, tuple};
 use crate::{
     kernel::{count, now, socket_or_new},
-    maps::{FLOWS, LOCAL, WORKLOADS},
+    maps::{FLOWS, LOCAL},
     verdict,
+    workload::claimed,
 };
 
 /// A connection was accepted.
@@ -28,7 +29,8 @@ pub fn run(ctx: *mut bpf_sock_ops) {
     let Some(pod) = (unsafe { LOCAL.get(&own.source) }) else {
         return;
     };
-    if pod.class() != Class::Wired {
+    // In a namespace that the pod nested in its own any address may be in use.
+    if pod.class() != Class::Wired || pod.netns != netns(ctx) {
         return;
     }
     let client = own.reversed();
@@ -61,6 +63,7 @@ fn record<'a>(ctx: *mut bpf_sock_ops) -> Option<&'a mut Socket> {
 fn delivered(ctx: *mut bpf_sock_ops, client: &FlowKey, flow: &Flow, pod: &Pod) {
     count(Counter::Delivered);
     let Some(socket) = record(ctx) else {
+        // `getpeername` finds the client in the flow, for as long as the agent holds the connection.
         return;
     };
     socket.dialled = flow.dialled;
@@ -89,11 +92,7 @@ fn unproven(ctx: *mut bpf_sock_ops, client: &FlowKey, pod: &Pod) {
     let Some(socket) = record(ctx) else {
         return;
     };
-    // SAFETY: entries are replaced whole and read by word.
-    let peer = match unsafe { WORKLOADS.get(&client.source) } {
-        Some(workload) if workload.flags & Workload::HOST_NETWORK == 0 => Peer::Claimed(workload.group),
-        _ => Peer::Unknown,
-    };
+    let peer = claimed(&client.source);
     let verdict = verdict::ask(pod.ingress, peer, &client.source, TCP, client.destination_port);
     socket.dialled = client.destination;
     socket.destination = client.destination;

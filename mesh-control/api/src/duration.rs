@@ -1,4 +1,5 @@
-//! Durations as Kubernetes writes them (`metav1.Duration`), without fractions: `24h`, `1h30m`.
+//! Durations as Kubernetes writes them (`metav1.Duration`), without fractions: `24h`, `1h30m`. The
+//! one form of every field, option and argument.
 
 use std::time::Duration;
 
@@ -19,8 +20,17 @@ pub fn parse(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_secs(seconds))
 }
 
+/// Reads a duration that somebody wrote on a command line.
+///
+/// # Errors
+/// Where the text is none; says how one is written.
+pub fn argument(text: &str) -> Result<Duration, String> {
+    parse(text).ok_or_else(|| "write a number with h, m or s, such as 24h or 1h30m".to_owned())
+}
+
 /// Writes a duration as [`parse`] reads it, to the second.
-pub(super) fn text(duration: Duration) -> String {
+#[must_use]
+pub fn text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     let written: String = parts
