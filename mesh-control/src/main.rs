@@ -7,10 +7,10 @@ use std::{io::IsTerminal as _, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
+use mesh_api::duration;
 use mesh_control::{
     admin,
     ads::{Ads, listen},
-    build,
     ca::{self, Authority, Directories, Timestamp},
     pipeline::Shared,
     serve::{self, Listen},
@@ -51,12 +51,15 @@ fn source(text: &str) -> Result<PathBuf, String> {
 }
 
 fn join_ttl(text: &str) -> Result<Duration, String> {
-    let ttl = build::parse_duration(text).filter(|ttl| !ttl.is_zero());
-    ttl.ok_or_else(|| "write a number with h, m or s, such as 24h or 30m".to_owned())
+    match duration::argument(text)? {
+        Duration::ZERO => Err("must be longer than nothing".to_owned()),
+        ttl => Ok(ttl),
+    }
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    ca::hide_memory().context("cannot keep the keys in memory from being read or dumped")?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

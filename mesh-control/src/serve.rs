@@ -1,13 +1,15 @@
 //! Where agents connect: over TCP or a Unix socket, TLS 1.3 either way.
 //!
 //! [`listen`] says where; [`accept`] makes connections of what comes, each handshake in a task of
-//! its own and within bounds; [`connection`] is a connection as the gRPC services see it, with
-//! the certificate that was shown on it. Nobody who has not shown a node's certificate may do
-//! more than join, or stay for long.
+//! its own and within [`bounds`]; [`connection`] is a connection as the gRPC services see it, with
+//! the certificate that was shown on it. Nobody who has not shown the certificate of a node that is
+//! served may do more than join, or stay for long; the log tells of them at a [`pace`].
 
 mod accept;
+mod bounds;
 mod connection;
 mod listen;
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 pub use accept::incoming;
 pub use connection::{Connection, TlsConnection};
 pub use listen::{Listen, Listener};
+pub(crate) use pace::Pace;
 
 use crate::{
     ads::Ads,

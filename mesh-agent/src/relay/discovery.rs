@@ -1,9 +1,9 @@
 //! The client of the controller: joins, keeps the node's certificate, and keeps a stream of delta
 //! ADS and what came over it in [`Node`].
 //!
-//! A response is acknowledged when everything in it is in the kernel, and refused (NACK) when a
-//! resource does not parse, is over a limit or was refused by wire; the refusal names resource,
-//! field and value. Of a resource that does not parse the last good one stays; the others of the
+//! A response is acknowledged when everything in it is in the kernel and in the snapshot, so that no
+//! relay starts with less than the controller was told; it is refused (NACK) when a resource does not
+//! parse, is over a limit or was refused by wire; the refusal names resource, field and value. Of a resource that does not parse the last good one stays; the others of the
 //! response are taken. After a break the stream resumes from the versions held, after a restart
 //! from those of the snapshot.
 //!

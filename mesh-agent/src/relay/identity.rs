@@ -23,7 +23,7 @@ mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use mesh_api::SpiffeId;
 use mesh_ebpf::abi::Reason;
@@ -31,13 +31,10 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) use certificate::{Certificate, CertificateError, Issued, Request};
 pub(crate) use renewal::{Issuer, random, run};
-pub(crate) use schedule::Schedule;
+pub(crate) use schedule::{ISSUER_SETTLES, LONGEST_SLEEP, Schedule};
 
 /// The most identities a node has: pods of one node, with room.
 const LIMIT: usize = 4096;
-/// How long to wait before asking again when the controller signed with another issuer than its own
-/// bundle names: it is in the middle of a rotation.
-const ISSUER_SETTLES: Duration = Duration::from_secs(15);
 
 /// Why an identity has no certificate to show.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -41,7 +41,7 @@ use verifier::Verifier;
 pub(crate) use bundle::{Bundle, BundleError, Trust};
 pub(crate) use fault::{TlsFault, fault_of, moment};
 pub(crate) use leaf::{Leaf, subject_key_id};
-pub(crate) use verify::Expected;
+pub(crate) use verify::{End, Expected, still_admitted};
 
 /// The one protocol spoken (RFC 9113, section 3.2).
 pub(crate) const ALPN: &[u8] = b"h2";
@@ -142,10 +142,9 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 pub(crate) fn still_believed(
     bundle: &Bundle,
     chain: &[CertificateDer<'_>],
-    client: bool,
+    end: End,
     now: SystemTime,
 ) -> Result<(), TlsFault> {
     let (leaf, intermediates) = chain.split_first().ok_or(TlsFault::NoClientCertificate)?;
-    let end = if client { verify::End::Client } else { verify::End::Server };
     verify::verify(bundle, leaf, intermediates, now, end, &Expected::AnyWorkload)
 }

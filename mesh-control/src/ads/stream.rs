@@ -9,6 +9,7 @@ use tonic::Status;
 
 use super::{
     acks::Acks,
+    order,
     store::{Dirty, Store},
     subscription::Subscription,
 };
@@ -135,6 +136,7 @@ impl Session {
             return Ok(());
         }
         self.on_request(&first)?;
+        self.on_those_that_are_there(&mut requests).await?;
         loop {
             self.catch_up();
             for response in self.next_responses() {
@@ -144,7 +146,10 @@ impl Session {
             }
             tokio::select! {
                 request = requests.next() => match request {
-                    Some(Ok(request)) => self.on_request(&request)?,
+                    Some(Ok(request)) => {
+                        self.on_request(&request)?;
+                        self.on_those_that_are_there(&mut requests).await?;
+                    }
                     Some(Err(_)) | None => return Ok(()),
                 },
                 changed = sequence.changed() => {
@@ -159,6 +164,26 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Takes in further requests that have come already. An agent asks for every type at once; what
+    /// it is told first can only be decided with all of them known.
+    async fn on_those_that_are_there(
+        &mut self,
+        requests: &mut (impl Stream<Item = Result<DeltaDiscoveryRequest, Status>> + Unpin),
+    ) -> Result<(), Status> {
+        for _ in ResourceKind::ALL {
+            tokio::select! {
+                biased;
+                request = requests.next() => match request {
+                    Some(Ok(request)) => self.on_request(&request)?,
+                    // The loop finds the end again.
+                    Some(Err(_)) | None => return Ok(()),
+                },
+                () = std::future::ready(()) => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     fn on_request(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
@@ -194,7 +219,7 @@ impl Session {
         }
         match view.dirty_since(self.seen) {
             Dirty::Keys(keys) => {
-                self.subscriptions.values_mut().for_each(|subscription| subscription.mark(&keys))
+                self.subscriptions.values_mut().for_each(|subscription| subscription.mark(&keys, &view))
             }
             Dirty::All => {
                 self.subscriptions.values_mut().for_each(|subscription| subscription.mark_all(&view))
@@ -203,23 +228,7 @@ impl Session {
         self.seen = view.sequence();
     }
 
-    /// In the order of the kinds. A pod is held back until its policy, which has the same name, is
-    /// on its way: an agent that knows a pod and not its policy refuses it everything.
     fn next_responses(&mut self) -> Vec<DeltaDiscoveryResponse> {
-        let view = self.store.view(&self.node);
-        let mut responses = Vec::new();
-        for kind in ResourceKind::ALL {
-            let Some(mut subscription) = self.subscriptions.remove(&kind) else { continue };
-            let first = match kind {
-                ResourceKind::Workload => self.subscriptions.get(&ResourceKind::PodPolicy),
-                ResourceKind::NodeConfig
-                | ResourceKind::TrustBundle
-                | ResourceKind::Service
-                | ResourceKind::PodPolicy => None,
-            };
-            responses.extend(subscription.next_response(&view, first));
-            self.subscriptions.insert(kind, subscription);
-        }
-        responses
+        order::next_responses(&mut self.subscriptions, &self.store.view(&self.node))
     }
 }

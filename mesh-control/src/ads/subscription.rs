@@ -11,7 +11,7 @@ use std::{
 use mesh_api::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 
 use super::store::View;
-use crate::build::{ResourceKey, ResourceKind};
+use crate::build::{Encoded, ResourceKey, ResourceKind};
 
 /// A response is closed when its resources reach this size: a resource more still stays below
 /// gRPC's usual 4 MiB.
@@ -47,11 +47,20 @@ pub(super) struct Subscription {
     /// What it refused, until that changes.
     refused: BTreeMap<Arc<str>, String>,
     /// What may differ from what it holds.
-    dirty: BTreeSet<Arc<str>>,
+    dirty: BTreeMap<Arc<str>, Marked>,
     /// To be sent one by one, to find the one that is refused.
     suspects: BTreeSet<Arc<str>>,
     under_way: Option<UnderWay>,
     nonces: u64,
+    /// The agent held nothing when it subscribed.
+    began_empty: bool,
+}
+
+/// By which changes of the store, counted as [`View::sequence`] does, a resource has come to differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Marked {
+    first: u64,
+    last: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +68,8 @@ struct UnderWay {
     nonce: String,
     /// With the version; nothing = removed.
     sent: Vec<(Arc<str>, Option<String>)>,
+    /// The first change that it tells of.
+    since: u64,
 }
 
 impl Subscription {
@@ -74,10 +85,11 @@ impl Subscription {
             names: BTreeSet::new(),
             held: BTreeMap::new(),
             refused: BTreeMap::new(),
-            dirty: BTreeSet::new(),
+            dirty: BTreeMap::new(),
             suspects: BTreeSet::new(),
             under_way: None,
             nonces: 0,
+            began_empty: request.initial_resource_versions.is_empty(),
         };
         // What the agent says it holds is compared like what was sent.
         for (name, version) in &request.initial_resource_versions {
@@ -104,12 +116,12 @@ impl Subscription {
             let acked = under_way.sent.into_iter().map(|(name, version)| (self.key(&name), version));
             return Ok(vec![Event::Acked(acked.collect())]);
         };
-        Ok(self.on_refusal(under_way.sent, &error.message))
+        Ok(self.on_refusal(under_way, &error.message))
     }
 
     /// A refused response holds one resource at least that is refused; of the others it is not
     /// known, so they are sent again without it.
-    fn on_refusal(&mut self, sent: Vec<(Arc<str>, Option<String>)>, error: &str) -> Vec<Event> {
+    fn on_refusal(&mut self, UnderWay { sent, since, .. }: UnderWay, error: &str) -> Vec<Event> {
         let named = sent.iter().filter(|(name, version)| version.is_some() && error.contains(&**name));
         // The longest name: `a/b` is also in the text that says `a/b/c`.
         let named = named.max_by_key(|(name, _)| name.len()).map(|(name, _)| name.clone());
@@ -131,34 +143,79 @@ impl Subscription {
                     // Removal is told again.
                     self.held.insert(name.clone(), String::new());
                 }
-                self.dirty.insert(name);
+                self.dirty(name, since);
             }
         }
         events
     }
 
-    /// Resources that changed.
-    pub(super) fn mark(&mut self, keys: &BTreeSet<ResourceKey>) {
-        let ours = keys.iter().filter(|key| key.kind == self.kind).map(|key| key.name.clone());
-        let (wildcard, names) = (self.wildcard, &self.names);
-        self.dirty.extend(ours.filter(|name| wildcard || names.contains(name)));
+    /// Resources that changed, as of the view's last change.
+    pub(super) fn mark(&mut self, keys: &BTreeSet<ResourceKey>, view: &View<'_>) {
+        for key in keys {
+            if key.kind == self.kind && (self.wildcard || self.names.contains(&key.name)) {
+                self.dirty(key.name.clone(), view.sequence());
+            }
+        }
     }
 
     /// Everything may have changed.
     pub(super) fn mark_all(&mut self, view: &View<'_>) {
-        self.dirty.extend(self.held.keys().chain(self.refused.keys()).cloned());
+        let mut names: BTreeSet<_> = self.held.keys().chain(self.refused.keys()).cloned().collect();
         if self.wildcard {
-            self.dirty.extend(view.of_kind(self.kind));
+            names.extend(view.of_kind(self.kind));
         }
-        self.dirty.extend(self.names.iter().cloned());
+        names.extend(self.names.iter().cloned());
+        names.into_iter().for_each(|name| self.dirty(name, view.sequence()));
     }
 
-    /// The next response, unless one is under way or there is nothing to say. Names that `first`
-    /// has still to send are held back until it has.
+    fn dirty(&mut self, name: Arc<str>, sequence: u64) {
+        let marked = self.dirty.entry(name).or_insert(Marked { first: sequence, last: sequence });
+        marked.last = marked.last.max(sequence);
+    }
+
+    /// Whether a response could be made now.
+    pub(super) fn may_send(&self) -> bool {
+        self.under_way.is_none() && !self.dirty.is_empty()
+    }
+
+    /// Whether the agent held nothing when it subscribed.
+    pub(super) fn began_empty(&self) -> bool {
+        self.began_empty
+    }
+
+    /// Whether nothing was sent yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.nonces == 0
+    }
+
+    /// Whether a resource has still to be sent.
+    pub(super) fn is_to_send(&self, name: &str) -> bool {
+        self.dirty.contains_key(name)
+    }
+
+    /// What is to be sent, or was and is not answered.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = &Arc<str>> {
+        let under_way = self.under_way.iter().flat_map(|under_way| &under_way.sent);
+        self.dirty.keys().chain(under_way.map(|(name, _)| name))
+    }
+
+    /// The first change that the agent has not answered for.
+    pub(super) fn unsettled_since(&self) -> Option<u64> {
+        let dirty = self.dirty.values().map(|marked| marked.first);
+        dirty.chain(self.under_way.iter().map(|under_way| under_way.since)).min()
+    }
+
+    /// Whether there is a resource to be taken back.
+    pub(super) fn has_removals(&self, view: &View<'_>) -> bool {
+        self.dirty.keys().any(|name| view.get(&self.key(name)).is_none())
+    }
+
+    /// The next response, unless one is under way or there is nothing to say. What `hold` names is
+    /// held back: by its name, its present content, and the last change of it.
     pub(super) fn next_response(
         &mut self,
         view: &View<'_>,
-        first: Option<&Self>,
+        hold: impl Fn(&str, Option<&Encoded>, u64) -> bool,
     ) -> Option<DeltaDiscoveryResponse> {
         if self.under_way.is_some() {
             return None;
@@ -167,19 +224,21 @@ impl Subscription {
         let mut removed_resources = Vec::new();
         let mut sent = Vec::new();
         let mut bytes = 0;
-        let mut held_back = BTreeSet::new();
-        while let Some(name) = self.dirty.pop_first() {
-            if first.is_some_and(|first| first.dirty.contains(&name)) {
-                held_back.insert(name);
+        let mut since = u64::MAX;
+        let mut held_back = Vec::new();
+        while let Some((name, marked)) = self.dirty.pop_first() {
+            let wanted = self.wildcard || self.names.contains(&name);
+            let current = view.get(&self.key(&name)).filter(|_| wanted);
+            if hold(&name, current.map(Arc::as_ref), marked.last) {
+                held_back.push((name, marked));
                 continue;
             }
             let suspect = self.suspects.contains(&name);
             if suspect && !sent.is_empty() {
-                self.dirty.insert(name);
+                self.dirty.insert(name, marked);
                 break;
             }
-            let wanted = self.wildcard || self.names.contains(&name);
-            match view.get(&self.key(&name)).filter(|_| wanted) {
+            match current {
                 Some(encoded) => {
                     let version = &encoded.version;
                     if self.held.get(&name) == Some(version) || self.refused.get(&name) == Some(version) {
@@ -206,18 +265,20 @@ impl Subscription {
                     sent.push((name, None));
                 }
             }
+            since = since.min(marked.first);
             if bytes >= RESPONSE_BYTES || suspect {
                 break;
             }
         }
-        self.dirty.append(&mut held_back);
         // The first answer is given even if it is empty: it says that there is nothing, or nothing new.
-        if sent.is_empty() && self.nonces > 0 {
+        let owed = self.nonces == 0 && held_back.is_empty();
+        self.dirty.extend(held_back);
+        if sent.is_empty() && !owed {
             return None;
         }
         self.nonces += 1;
         let nonce = format!("{}-{}", self.kind.name(), self.nonces);
-        self.under_way = Some(UnderWay { nonce: nonce.clone(), sent });
+        self.under_way = Some(UnderWay { nonce: nonce.clone(), sent, since });
         Some(DeltaDiscoveryResponse {
             system_version_info: view.sequence().to_string(),
             resources,
@@ -237,10 +298,10 @@ impl Subscription {
         for name in &request.resource_names_subscribe {
             if name == "*" {
                 self.wildcard = true;
-                self.dirty.extend(view.of_kind(self.kind));
+                view.of_kind(self.kind).into_iter().for_each(|name| self.dirty(name, view.sequence()));
             } else {
                 let name: Arc<str> = name.as_str().into();
-                self.dirty.insert(name.clone());
+                self.dirty(name.clone(), view.sequence());
                 self.names.insert(name);
             }
         }
@@ -255,7 +316,7 @@ impl Subscription {
             let (wildcard, names) = (self.wildcard, &self.names);
             // The agent forgets what it unsubscribes from by itself.
             self.held.retain(|name, _| wildcard || names.contains(name));
-            self.dirty.retain(|name| wildcard || names.contains(name));
+            self.dirty.retain(|name, _| wildcard || names.contains(name));
         }
         if self.names.len() > NAME_LIMIT {
             return Err(ProtocolError::TooManyNames(self.kind.name()));

@@ -1,6 +1,7 @@
 //! A real client over a Unix socket.
 
 mod client;
+mod order;
 mod protocol;
 
 use std::sync::Arc;

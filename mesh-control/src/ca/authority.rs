@@ -37,6 +37,7 @@ use super::{
     wanted::{self, DirectoryError},
 };
 use crate::{build::CaSettings, objects::CaSecret};
+use progress::Presence;
 pub(super) use progress::Streams;
 use server::Server;
 
@@ -131,6 +132,7 @@ pub(super) struct Inner {
     pub(super) signer: Option<Signer>,
     pub(super) demand: Option<Demand>,
     server: Option<Server>,
+    presence: Presence,
     pub(super) progress: Progress,
     pub(super) problem: Option<String>,
 }
@@ -156,6 +158,7 @@ impl Authority {
             signer: None,
             demand: None,
             server: None,
+            presence: Presence::default(),
             progress: Progress::default(),
             problem: None,
         };
@@ -204,7 +207,8 @@ impl Authority {
             let previous = std::mem::replace(&mut state.trust_domain, demand.trust_domain.clone());
             state.previous_trust_domain = Some(previous).filter(|domain| !domain.is_empty());
         }
-        inner.progress = self.progress(inner, streams);
+        inner.presence.look(&streams.connected, now);
+        inner.progress = self.progress(inner, streams, now);
         // An authority that cannot be taken leaves the one that signs, and everything else goes on.
         let selected = select::select(&mut state, &self.directories.authority, demand, now);
         let maintained = maintain(&mut state, inner, demand, now);
@@ -302,6 +306,7 @@ impl Authority {
             }
             !same
         });
+        inner.presence.published(now);
         if stale {
             self.refresh_joins(inner)?;
         }

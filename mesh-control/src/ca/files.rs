@@ -56,7 +56,13 @@ pub(super) fn write(path: &Path, content: &[u8], uid: Option<u32>) -> Result<(),
     if uid.is_some() {
         chown(&made, uid, None).map_err(failed("give to the agent's user"))?;
     }
-    fs::rename(&made, path).map_err(failed("move to its place"))
+    fs::rename(&made, path).and_then(|()| settle(path)).map_err(failed("move to its place"))
+}
+
+/// Makes the names in a file's directory outlive a loss of power.
+pub(super) fn settle(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// A file's text; nothing where there is none.

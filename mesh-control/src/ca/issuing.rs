@@ -94,10 +94,12 @@ impl Authority {
         if inner.state.nodes.tag(node).is_none() {
             return Err(CaError::NoSuchNode(node.chars().take(64).collect()).into());
         }
-        let mut state = inner.state.clone();
-        state.tokens.take(node, token, now)?;
+        // Anybody can ask: what costs something comes after the token is found good.
+        inner.state.tokens.check(node, token, now)?;
         // A request that is refused costs no token.
         let key = leaf::requested_key(csr)?;
+        let mut state = inner.state.clone();
+        state.tokens.take(node, token, now)?;
         self.commit(&mut inner, state)?;
         if let Err(error) = self.joins.remove(node) {
             tracing::warn!(%error, "a used join file is left behind");

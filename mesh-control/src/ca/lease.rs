@@ -19,7 +19,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// The right of a node, if it has one now.
-    pub(super) fn new(peer: Arc<Peer>, trust: watch::Receiver<Option<Arc<Trust>>>) -> Result<Self, Refusal> {
+    pub(crate) fn new(peer: Arc<Peer>, trust: watch::Receiver<Option<Arc<Trust>>>) -> Result<Self, Refusal> {
         let mut lease = Self { peer, trust };
         lease.check()?;
         Ok(lease)

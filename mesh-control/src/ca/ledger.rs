@@ -80,7 +80,8 @@ impl Ledger {
             .mode(0o600)
             .open(&self.path)
             .map_err(failed("open"))?;
-        if let Err(error) = file.write_all(line.as_bytes()) {
+        // A certificate that is forgotten could not be revoked.
+        if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_data()) {
             // Half a line may be there; the next time all is written anew.
             self.lines = usize::MAX;
             return Err(failed("append to")(error));

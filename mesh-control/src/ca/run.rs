@@ -34,7 +34,12 @@ pub async fn run(authority: Arc<Authority>, shared: Arc<Shared>) {
         answers.borrow_and_update();
         if let Some(current) = current {
             let streams = streams(&shared, published.as_ref());
-            authority.step(&current, &streams, Timestamp::now());
+            let stepping = authority.clone();
+            let step = move || stepping.step(&current, &streams, Timestamp::now());
+            // It waits for the disk, and nobody has to wait with it.
+            if tokio::task::spawn_blocking(step).await.is_err() {
+                return;
+            }
             let believed = trust.borrow().clone();
             if let Some(believed) = believed {
                 publish(&shared, &believed, &mut published);

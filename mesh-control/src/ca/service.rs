@@ -1,10 +1,11 @@
 //! The gRPC service that agents get their certificates from.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use mesh_api::certificates::{
     CertificateReply, IssueRequest, JoinRequest, NodeIdentity, NodeIdentityServer, RenewRequest,
 };
+use tokio::sync::Semaphore;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::{
@@ -14,20 +15,28 @@ use super::{
     peer::{Peer, PeerError},
     time::Timestamp,
 };
-use crate::serve::Connection;
+use crate::serve::{Connection, Pace};
 
 /// The longest message that is read.
 const MESSAGE_BYTES: usize = 16 << 10;
 
+/// Requests that are worked on at a time. Signing is one after the other, since each is written down
+/// first; one more is ready when the last is done.
+const AT_A_TIME: usize = 2;
+
 /// The service.
 #[derive(Debug, Clone)]
-pub struct Identity(Arc<Authority>);
+pub struct Identity {
+    authority: Arc<Authority>,
+    turns: Arc<Semaphore>,
+    pace: Arc<Pace>,
+}
 
 impl Identity {
     /// Serves an authority.
     #[must_use]
     pub fn new(authority: Arc<Authority>) -> Self {
-        Self(authority)
+        Self { authority, turns: Arc::new(Semaphore::new(AT_A_TIME)), pace: Arc::default() }
     }
 
     /// As a gRPC service.
@@ -38,10 +47,52 @@ impl Identity {
 
     fn caller(&self, extensions: &Extensions) -> Result<Arc<Peer>, Status> {
         let peer = peer(extensions)?;
-        let lease =
-            self.0.lease(peer.clone()).map_err(|error| Status::permission_denied(error.to_string()))?;
+        let lease = self
+            .authority
+            .lease(peer.clone())
+            .map_err(|error| Status::permission_denied(error.to_string()))?;
         tracing::trace!(node = lease.node(), "authenticated");
         Ok(peer)
+    }
+
+    /// Asks the authority, off the thread that serves everybody: it waits for the disk.
+    async fn sign(
+        &self,
+        method: &'static str,
+        node: &str,
+        sign: impl FnOnce(&Authority) -> Result<Signed, IssueError> + Send + 'static,
+    ) -> Result<Response<CertificateReply>, Status> {
+        let stopping = || Status::unavailable("the controller is stopping");
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| stopping())?;
+        let authority = self.authority.clone();
+        let signed = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            sign(&authority)
+        });
+        self.answer(signed.await.map_err(|_| stopping())?, method, node)
+    }
+
+    fn answer(
+        &self,
+        signed: Result<Signed, IssueError>,
+        method: &'static str,
+        node: &str,
+    ) -> Result<Response<CertificateReply>, Status> {
+        match signed {
+            Ok(Signed { chain, issuer_key_id }) => Ok(Response::new(CertificateReply {
+                chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
+                issuer_key_id,
+            })),
+            Err(error) => {
+                let status = status(&error);
+                if let Some(unlogged) = self.pace.take(Instant::now()) {
+                    // A name that nobody has checked yet may be anything.
+                    let node: String = node.chars().take(64).collect();
+                    tracing::warn!(method, ?node, code = ?status.code(), %error, unlogged, "no certificate issued");
+                }
+                Err(status)
+            }
+        }
     }
 }
 
@@ -69,41 +120,27 @@ impl Authority {
 impl NodeIdentity for Identity {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<CertificateReply>, Status> {
         let JoinRequest { node, token, csr } = request.into_inner();
-        let signed = self.0.join(&node, &token, &csr, Timestamp::now());
-        answer(signed, "join", &node)
+        let asked = node.clone();
+        self.sign("join", &asked, move |authority| authority.join(&node, &token, &csr, Timestamp::now()))
+            .await
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<CertificateReply>, Status> {
         let peer = self.caller(request.extensions())?;
-        let signed = self.0.renew(&peer, &request.get_ref().csr, Timestamp::now());
-        answer(signed, "renew", peer.id.name())
+        let csr = request.into_inner().csr;
+        let asking = peer.clone();
+        self.sign("renew", peer.id.name(), move |authority| authority.renew(&asking, &csr, Timestamp::now()))
+            .await
     }
 
     async fn issue(&self, request: Request<IssueRequest>) -> Result<Response<CertificateReply>, Status> {
         let peer = self.caller(request.extensions())?;
-        let IssueRequest { pod_uid, csr } = request.get_ref();
-        let signed = self.0.issue(&peer, pod_uid, csr, Timestamp::now());
-        answer(signed, "issue", peer.id.name())
-    }
-}
-
-fn answer(
-    signed: Result<Signed, IssueError>,
-    method: &'static str,
-    node: &str,
-) -> Result<Response<CertificateReply>, Status> {
-    match signed {
-        Ok(Signed { chain, issuer_key_id }) => Ok(Response::new(CertificateReply {
-            chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
-            issuer_key_id,
-        })),
-        Err(error) => {
-            let status = status(&error);
-            // A name that nobody has checked yet may be anything.
-            let node: String = node.chars().take(64).collect();
-            tracing::warn!(method, ?node, code = ?status.code(), %error, "no certificate issued");
-            Err(status)
-        }
+        let IssueRequest { pod_uid, csr } = request.into_inner();
+        let asking = peer.clone();
+        self.sign("issue", peer.id.name(), move |authority| {
+            authority.issue(&asking, &pod_uid, &csr, Timestamp::now())
+        })
+        .await
     }
 }
 

@@ -51,7 +51,7 @@ pub enum TokenError {
     },
 }
 
-const ASK: &str = "ask the controller for a new one (POST /join?node=... on its control.sock)";
+const ASK: &str = "make a new one with `meshctl ca join NODE`";
 
 impl Tokens {
     /// A new token for a node, as text; an older one is no longer good.
@@ -67,9 +67,9 @@ impl Tokens {
         Ok((text, expires))
     }
 
-    /// Takes a token: it is good for this node, now, and never again.
-    pub(super) fn take(&mut self, node: &str, text: &str, now: Timestamp) -> Result<(), TokenError> {
-        let token = self.0.get_mut(node).ok_or_else(|| TokenError::None(node.to_owned()))?;
+    /// Whether a token is good for this node, now.
+    pub(super) fn check(&self, node: &str, text: &str, now: Timestamp) -> Result<(), TokenError> {
+        let token = self.0.get(node).ok_or_else(|| TokenError::None(node.to_owned()))?;
         if token.hash != digest(text) {
             return Err(TokenError::Wrong(node.to_owned()));
         }
@@ -79,7 +79,15 @@ impl Tokens {
         if now >= token.expires {
             return Err(TokenError::Expired { node: node.to_owned(), expires: token.expires });
         }
-        token.used = true;
+        Ok(())
+    }
+
+    /// Takes a token that is good: it is so never again.
+    pub(super) fn take(&mut self, node: &str, text: &str, now: Timestamp) -> Result<(), TokenError> {
+        self.check(node, text, now)?;
+        if let Some(token) = self.0.get_mut(node) {
+            token.used = true;
+        }
         Ok(())
     }
 

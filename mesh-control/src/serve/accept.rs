@@ -1,68 +1,54 @@
 //! From a listening socket to connections whose TLS handshake is done.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
 use super::{
+    bounds::{Bounds, Share},
     connection::{TlsConnection, peer_of},
-    listen::{Listener, Plain},
+    listen::{Listener, Plain, Source},
+    pace::Pace,
 };
-use crate::ca::Trust;
+use crate::ca::{Lease, Trust};
 
-/// Handshakes that are under way at a time, at most.
-const HANDSHAKES: usize = 64;
 /// A handshake must be done within this.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// Connections of nodes, at most.
-const CONNECTIONS: usize = 4096;
-/// Connections without a certificate, at most.
-const NAMELESS: usize = 64;
 /// After a failure to accept, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Whoever is no node that is served may stay this long: enough to join, or to be told why not.
+const STRANGER_STAYS: Duration = Duration::from_secs(20);
 
-/// What bounds connections.
-#[derive(Debug, Clone)]
-struct Bounds {
-    handshakes: Arc<Semaphore>,
-    nodes: Arc<Semaphore>,
-    nameless: Arc<Semaphore>,
-}
+type Trusts = watch::Receiver<Option<Arc<Trust>>>;
 
 /// The connections of a listener, once the controller has a certificate to show. Beyond the
-/// bound of handshakes they wait in the kernel's queue; beyond that of connections they are closed.
-pub fn incoming(
-    listener: Listener,
-    trust: watch::Receiver<Option<Arc<Trust>>>,
-) -> impl Stream<Item = io::Result<TlsConnection>> {
+/// bound of handshakes they wait in the kernel's queue; beyond the other [`Bounds`] they are closed.
+pub fn incoming(listener: Listener, trust: Trusts) -> impl Stream<Item = io::Result<TlsConnection>> {
     // A connection more is accepted only when the last one has been taken.
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(accept(listener, trust, sender));
     ReceiverStream::new(receiver)
 }
 
-async fn accept(
-    listener: Listener,
-    mut trust: watch::Receiver<Option<Arc<Trust>>>,
-    connections: mpsc::Sender<io::Result<TlsConnection>>,
-) {
+async fn accept(listener: Listener, mut trust: Trusts, connections: mpsc::Sender<io::Result<TlsConnection>>) {
     if trust.wait_for(Option::is_some).await.is_err() {
         return;
     }
-    let bounds = Bounds {
-        handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
-        nodes: Arc::new(Semaphore::new(CONNECTIONS)),
-        nameless: Arc::new(Semaphore::new(NAMELESS)),
-    };
+    let bounds = Bounds::default();
+    let pace = Arc::new(Pace::default());
     loop {
-        let Ok(permit) = bounds.handshakes.clone().acquire_owned().await else { return };
+        let Some(room) = bounds.room().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = connections.closed() => return,
         };
-        let (plain, from) = match accepted {
+        let (plain, source) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "the agents' socket");
@@ -70,26 +56,57 @@ async fn accept(
                 continue;
             }
         };
-        let Some(config) = trust.borrow().as_ref().map(|trust| trust.server()) else { continue };
-        let (connections, bounds) = (connections.clone(), bounds.clone());
+        let share = match bounds.handshake(room, source.address()) {
+            Ok(share) => share,
+            Err(error) => {
+                refused(&pace, &source, &error);
+                continue;
+            }
+        };
+        let (connections, bounds, trust) = (connections.clone(), bounds.clone(), trust.clone());
+        let pace = pace.clone();
         tokio::spawn(async move {
-            let made = handshake(plain, TlsAcceptor::from(config), &bounds).await;
-            drop::<OwnedSemaphorePermit>(permit);
+            let made = handshake(plain, &source, trust, &bounds).await;
+            drop::<Share>(share);
             match made {
                 // The server is gone: so is the connection.
                 Ok(connection) => drop(connections.send(Ok(connection)).await),
-                Err(error) => tracing::warn!(%from, %error, "connection refused"),
+                Err(error) => refused(&pace, &source, &error),
             }
         });
     }
 }
 
-async fn handshake(plain: Plain, acceptor: TlsAcceptor, bounds: &Bounds) -> io::Result<TlsConnection> {
-    let timed = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(plain)).await;
+fn refused(pace: &Pace, from: &Source, error: &dyn std::fmt::Display) {
+    if let Some(unlogged) = pace.take(Instant::now()) {
+        tracing::warn!(%from, %error, unlogged, "connection refused");
+    }
+}
+
+async fn handshake(
+    plain: Plain,
+    source: &Source,
+    trust: Trusts,
+    bounds: &Bounds,
+) -> io::Result<TlsConnection> {
+    let config = trust.borrow().as_ref().map(|trust| trust.server());
+    let config = config.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+    let timed = tokio::time::timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(config).accept(plain)).await;
     let stream = timed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let connection = peer_of(&stream);
-    let bound = if connection.peer().is_some() { &bounds.nodes } else { &bounds.nameless };
-    let permit = bound.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| io::Error::other("too many connections; see what opens them"))?;
-    Ok(TlsConnection::new(stream, connection, permit))
+    let peer = connection.peer().and_then(|peer| peer.as_ref().ok());
+    // A node that is not served is told so by what it asks for, and so are a pod and a stranger.
+    let lease = peer.and_then(|peer| Lease::new(peer.clone(), trust).ok());
+    let share = match &lease {
+        Some(lease) => bounds.node(lease.node()),
+        None => bounds.stranger(source.address()),
+    };
+    let share = share.map_err(io::Error::other)?;
+    let ends = async move {
+        if let Some(mut lease) = lease {
+            lease.lost().await;
+        }
+        tokio::time::sleep(STRANGER_STAYS).await;
+    };
+    Ok(TlsConnection::new(stream, connection, share, Box::pin(ends)))
 }

@@ -1,27 +1,18 @@
 //! A connection, with the certificate that was shown on it.
 
 use std::{
-    future::Future as _,
-    io,
+    fmt, io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::OwnedSemaphorePermit,
-    time::Sleep,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::listen::Plain;
+use super::{bounds::Share, listen::Plain};
 use crate::ca::{Peer, PeerError};
-
-/// Whoever has shown no certificate may stay this long: enough to join.
-const NAMELESS: Duration = Duration::from_secs(20);
 
 /// What a request can know of its connection.
 #[derive(Debug, Clone)]
@@ -37,24 +28,26 @@ impl Connection {
 }
 
 /// A connection after its handshake. It counts against its bound until it is dropped.
-#[derive(Debug)]
 pub struct TlsConnection {
     stream: TlsStream<Plain>,
     connection: Connection,
-    /// The end of one without a certificate.
-    ends: Option<Pin<Box<Sleep>>>,
-    _permit: OwnedSemaphorePermit,
+    /// Done when whoever it is of has not been served for long enough.
+    ends: Ends,
+    _share: Share,
+}
+
+type Ends = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl fmt::Debug for TlsConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConnection").field("connection", &self.connection).finish_non_exhaustive()
+    }
 }
 
 impl TlsConnection {
-    /// The connection of a finished handshake.
-    pub(super) fn new(
-        stream: TlsStream<Plain>,
-        connection: Connection,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        let ends = connection.0.is_none().then(|| Box::pin(tokio::time::sleep(NAMELESS)));
-        Self { stream, connection, ends, _permit: permit }
+    /// The connection of a finished handshake, which is closed when `ends` is done.
+    pub(super) fn new(stream: TlsStream<Plain>, connection: Connection, share: Share, ends: Ends) -> Self {
+        Self { stream, connection, ends, _share: share }
     }
 }
 
@@ -78,10 +71,8 @@ impl AsyncRead for TlsConnection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(ends) = &mut self.ends
-            && ends.as_mut().poll(context).is_ready()
-        {
-            let text = "a connection without a client certificate has stayed too long";
+        if self.ends.as_mut().poll(context).is_ready() {
+            let text = "a connection without the certificate of a node that is served has stayed too long";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)));
         }
         Pin::new(&mut self.stream).poll_read(context, buffer)

@@ -1,6 +1,11 @@
 //! Where to listen.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -83,19 +88,39 @@ impl Listen {
 }
 
 impl Listener {
-    /// The next connection, and who it is from for the log.
-    pub(super) async fn accept(&self) -> io::Result<(Plain, String)> {
+    /// The next connection, and where it is from.
+    pub(super) async fn accept(&self) -> io::Result<(Plain, Source)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 // Small messages must not wait for each other; a socket that cannot is slower only.
                 let _ = stream.set_nodelay(true);
-                Ok((Plain::Tcp(stream), address.to_string()))
+                Ok((Plain::Tcp(stream), Source(Some(address))))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Plain::Unix(stream), "the Unix socket".to_owned()))
+                Ok((Plain::Unix(stream), Source(None)))
             }
+        }
+    }
+}
+
+/// Where a connection is from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source(Option<SocketAddr>);
+
+impl Source {
+    /// Its address; the Unix socket gives none.
+    pub(super) fn address(self) -> Option<IpAddr> {
+        self.0.map(|address| address.ip().to_canonical())
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "{address}"),
+            None => f.write_str("the Unix socket"),
         }
     }
 }

@@ -205,3 +205,41 @@ async fn half_a_handshake_and_plain_bytes_are_closed_in_time() {
     }
     assert!(controller.join("n1").await.connect(controller.address).await.is_ok(), "others are served");
 }
+
+#[tokio::test]
+async fn whoever_is_no_node_takes_a_share_and_nodes_have_theirs() {
+    let controller = Controller::start(&["n1", "n2"]).await;
+    let (file, node) = (controller.join_file("n2"), controller.join("n1").await);
+    let pod = node.as_workload(&mut node.connect(controller.address).await.unwrap(), "u-n1").await;
+    // A pod's certificate counts like none.
+    let mut strangers = Vec::new();
+    for agent in [&pod, &Agent::nameless(&file)].iter().cycle() {
+        let mut connected = agent.connect(controller.address).await.unwrap();
+        match connected.issue("u-n1").await.unwrap_err().code() {
+            Code::PermissionDenied | Code::Unauthenticated => strangers.push(connected),
+            _ => break,
+        }
+    }
+    assert!((4..=8).contains(&strangers.len()), "{}", strangers.len());
+    // A node is no stranger, but it has a bound of its own.
+    let mut nodes = Vec::new();
+    loop {
+        let mut connected = node.connect(controller.address).await.unwrap();
+        if connected.issue("u-n1").await.is_err() {
+            break;
+        }
+        nodes.push(connected);
+    }
+    assert!((4..=8).contains(&nodes.len()), "{}", nodes.len());
+    drop(strangers);
+    let joined = async {
+        loop {
+            if let Ok(agent) = Agent::join(controller.address, &file).await {
+                break agent;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let second = tokio::time::timeout(Duration::from_secs(10), joined).await.unwrap();
+    assert!(second.connect(controller.address).await.unwrap().issue("u-n2").await.is_ok());
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use mesh_api::NodeId;
 use tonic::{Code, Status};
@@ -15,14 +15,8 @@ use super::issuer::{self, Controller};
 use super::join::{JoinFile, JoinFileError};
 use super::session::{self, SessionError};
 use super::{Held, Node, Options};
-use crate::relay::identity::{CertificateError, Request, random};
+use crate::relay::identity::{CertificateError, ISSUER_SETTLES, LONGEST_SLEEP, Request, random};
 use crate::relay::tls::{Bundle, TlsFault, moment};
-
-/// The longest sleep before looking at the clock again.
-const LONGEST_SLEEP: Duration = Duration::from_secs(10);
-/// How long to leave a certificate alone that was just issued by another issuer than the bundle
-/// names: the controller is in the middle of a rotation.
-const ISSUER_SETTLES: Duration = Duration::from_secs(15);
 
 /// How a connection that worked ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +37,7 @@ pub(super) enum AttemptError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// The token was not taken.
-    #[error("joining: {}; a token counts once and for a time: ask the controller for a new join file (`POST /join?node=` at its control.sock)", issuer::text(.0))]
+    #[error("joining: {}; a token counts once and for a time: get a new join file with `meshctl ca join NODE`", issuer::text(.0))]
     Join(Status),
     /// What was issued to the node is not what it asked for.
     #[error("the certificate of this node: {0}")]
@@ -67,6 +61,9 @@ pub(super) struct Agent {
     obtained: SystemTime,
     /// The last attempt ended such that joining anew may help.
     refused: bool,
+    /// Which trust domain the next attempt expects the controller to be of, where what the node
+    /// joined with and what discovery told last differ.
+    by_discovery: bool,
 }
 
 impl Agent {
@@ -77,7 +74,7 @@ impl Agent {
                 tracing::warn!(%error, "the node's kept certificate cannot be used");
                 None
             });
-        Self { options, credential, obtained: SystemTime::UNIX_EPOCH, refused: false }
+        Self { options, credential, obtained: SystemTime::UNIX_EPOCH, refused: false, by_discovery: false }
     }
 
     /// Connects, streams, renews; gives back why that ended.
@@ -88,35 +85,59 @@ impl Agent {
         controller: &Controller,
     ) -> Result<Ended, AttemptError> {
         let counts = self.credential.as_ref().is_some_and(|credential| credential.counts(SystemTime::now()));
+        let mut not_joined = None;
         if !counts || self.refused {
-            match JoinFile::read(&self.options.join, &node.name) {
-                Ok(file) => self.join(node, file).await?,
-                // What is held may be believed again when the controller is itself again.
-                Err(_) if counts => {}
-                Err(error) => return Err(error.into()),
+            let joined = match JoinFile::read(&self.options.join, &node.name) {
+                Ok(file) => self.join(node, file).await,
+                Err(error) => Err(error.into()),
+            };
+            // What is held may be believed again when the controller is itself again. The join file
+            // may be the one that it was got with, of a trust domain of before.
+            if let Err(error) = joined {
+                if !counts {
+                    return Err(error);
+                }
+                not_joined = Some(error).filter(|error| !matches!(error, AttemptError::JoinFile(_)));
             }
         }
         let Some(credential) = &mut self.credential else {
             return Err(JoinFileError::Absent(self.options.join.clone()).into());
         };
         *node.discovery.certificate.borrow_mut() = Some(credential.shown());
-        let bundle = believed(node, &credential.bundle);
-        let dialled = dial(&self.options.control, Some(credential.key()), bundle)
-            .await
-            .inspect_err(|error| self.refused = matches!(error, DialError::Tls { .. }))?;
-        controller.connected(Some(dialled.channel.clone()));
+        let bundle = believed(&node.trust.current(), &credential.bundle, self.by_discovery);
+        let key = Some(credential.key());
+        let dialled = match dial(&self.options.control, key, Arc::clone(&bundle)).await {
+            Ok(dialled) => dialled,
+            Err(error) => {
+                self.refused = matches!(error, DialError::Tls { .. });
+                self.by_discovery ^= self.refused;
+                return Err(not_joined.unwrap_or(error.into()));
+            }
+        };
         let run_dir = &self.options.run_dir;
+        if bundle.trust_domain != credential.bundle.trust_domain {
+            adopt(credential, &bundle, run_dir);
+        }
+        let before = node.trust.current();
+        controller.connected(Some(dialled.channel.clone()));
         let result = tokio::select! {
             result = session::run(node, &dialled, held) => result.map(|()| Ended::Closed),
             renewed = renew_in_time(node, credential, &dialled, run_dir, &mut self.obtained) => {
                 renewed.map(|()| Ended::Renewed)
             }
         };
+        // What came as the last thing counts too.
+        let last = node.trust.current();
+        if !Arc::ptr_eq(&before, &last) {
+            adopt(credential, &last, run_dir);
+        }
         let alert = dialled.fault().filter(|fault| matches!(fault, TlsFault::Refused(_)));
         self.refused = alert.is_some() || result.as_ref().is_err_and(is_refusal);
-        match (alert, result) {
-            (Some(fault), Err(_)) => Err(AttemptError::Refused(fault)),
-            (_, result) => Ok(result?),
+        match (not_joined.filter(|_| self.refused), alert, result) {
+            // That the token was not taken says what to do.
+            (Some(error), _, Err(_)) => Err(error),
+            (_, Some(fault), Err(_)) => Err(AttemptError::Refused(fault)),
+            (_, _, result) => Ok(result?),
         }
     }
 
@@ -140,16 +161,29 @@ impl Agent {
 }
 
 /// Whom to believe as the controller: the roots that discovery told and those joined with, since
-/// the controller may have begun anew while this node was away.
-fn believed(node: &Node, joined: &Arc<Bundle>) -> Arc<Bundle> {
-    let current = node.trust.current();
-    if current.is_none() || current.trust_domain != joined.trust_domain {
+/// the controller may have begun anew while this node was away. Where these are of two trust domains
+/// either may be the newer one, so attempts take turns.
+fn believed(current: &Arc<Bundle>, joined: &Arc<Bundle>, by_discovery: bool) -> Arc<Bundle> {
+    if current.is_none() {
         return Arc::clone(joined);
+    }
+    if current.trust_domain != joined.trust_domain {
+        return Arc::clone(if by_discovery { current } else { joined });
     }
     let mut roots = current.roots.clone();
     roots.extend(joined.roots.iter().filter(|root| !current.roots.contains(root)).cloned());
     let both = Bundle::new(&joined.trust_domain, roots, BTreeSet::new(), Vec::new());
     both.map_or_else(|_| Arc::clone(joined), Arc::new)
+}
+
+/// Takes over what the controller tells to believe, for the next connection and the next run.
+fn adopt(credential: &mut Credential, bundle: &Arc<Bundle>, run_dir: &Path) {
+    let known = &credential.bundle;
+    let differs = known.roots != bundle.roots || known.trust_domain != bundle.trust_domain;
+    if differs && !bundle.is_none() {
+        credential.bundle = Arc::clone(bundle);
+        keep(credential, run_dir);
+    }
 }
 
 /// Returns when the node has a new certificate, which is in `credential` then, or the controller
@@ -161,24 +195,27 @@ async fn renew_in_time(
     run_dir: &Path,
     obtained: &mut SystemTime,
 ) -> Result<(), SessionError> {
+    let before = node.trust.current();
     let mut bundles = node.trust.changed();
     bundles.mark_changed();
     loop {
         if bundles.has_changed().unwrap_or(false) {
             let bundle = Arc::clone(&bundles.borrow_and_update());
-            let issuer = &bundle.issuer_key_id;
-            if !issuer.is_empty() && credential.issuer_key_id() != issuer {
-                let from = SystemTime::now().max(*obtained + ISSUER_SETTLES);
-                credential.schedule.reissue(from, random());
+            // One from before may be of a controller that is no more.
+            if !Arc::ptr_eq(&before, &bundle) {
+                adopt(credential, &bundle, run_dir);
             }
-            if !bundle.is_none() && credential.bundle.roots != bundle.roots {
-                credential.bundle = bundle;
-                keep(credential, run_dir);
+            let issuer = &bundle.issuer_key_id;
+            let now = SystemTime::now();
+            if !credential.is_of(&credential.bundle.trust_domain) {
+                credential.schedule.reissue(now, random());
+            } else if !issuer.is_empty() && credential.issuer_key_id() != issuer {
+                credential.schedule.reissue(now.max(*obtained + ISSUER_SETTLES), random());
             }
         }
         let now = SystemTime::now();
         if credential.schedule.is_due(now) {
-            match renew(credential, dialled).await {
+            match renew(node, credential, dialled).await {
                 Ok(renewed) => {
                     tracing::info!(
                         not_after = moment(&renewed.not_after()),
@@ -219,11 +256,12 @@ enum RenewError {
     Name(#[from] mesh_api::NodeIdError),
 }
 
-async fn renew(credential: &Credential, dialled: &Dialled) -> Result<Credential, RenewError> {
+async fn renew(node: &Node, credential: &Credential, dialled: &Dialled) -> Result<Credential, RenewError> {
     let request = Request::new()?;
     let reply =
         issuer::renew(dialled.channel.clone(), request.csr.clone()).await.map_err(RenewError::Status)?;
-    let id: NodeId = credential.name().parse()?;
+    // The certificate that is held may be of the trust domain of before.
+    let id = NodeId::new(&credential.bundle.trust_domain, &node.name)?;
     let bundle = Arc::clone(&credential.bundle);
     Ok(Credential::issued(&request, reply, &id, bundle, SystemTime::now())?)
 }
@@ -248,5 +286,26 @@ fn keep(credential: &Credential, run_dir: &Path) {
         Err(error) => {
             tracing::warn!(directory = %run_dir.display(), %error, "the node's certificate cannot be kept")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::believed;
+    use crate::relay::tls::Bundle;
+    use crate::relay::tls::testing::Authority;
+
+    #[test]
+    fn of_two_trust_domains_each_has_its_turn() {
+        let (old, new) = (Arc::new(Authority::new("a").bundle()), Arc::new(Authority::new("b").bundle()));
+        assert_eq!(believed(&new, &old, false), old);
+        assert_eq!(believed(&new, &old, true), new);
+        let none = Arc::new(Bundle::none());
+        assert_eq!(believed(&none, &old, true), old);
+        // Of one domain, the roots of both.
+        let other = Arc::new(Authority::new("a").bundle());
+        assert_eq!(believed(&other, &old, false).roots, [other.roots[0].clone(), old.roots[0].clone()]);
     }
 }

@@ -25,6 +25,8 @@ const KEY: &str = "PRIVATE KEY";
 const CERTIFICATE: &str = "CERTIFICATE";
 /// Roots have a label of their own, so that the chain can be told from them.
 const ROOT: &str = "TRUSTED CERTIFICATE";
+/// The trust domain of those roots: that of the certificate, until it changes.
+const TRUST_DOMAIN: &str = "TRUST DOMAIN";
 /// Subject key identifier of the issuer.
 const ISSUER: &str = "ISSUER KEY IDENTIFIER";
 
@@ -83,9 +85,9 @@ impl Credential {
         &self.issued.key
     }
 
-    /// The node's identity.
-    pub(super) fn name(&self) -> &str {
-        &self.issued.leaf.uri
+    /// Whether it names the node as one of this trust domain.
+    pub(super) fn is_of(&self, trust_domain: &str) -> bool {
+        self.issued.leaf.uri.parse().is_ok_and(|id: NodeId| id.trust_domain() == trust_domain)
     }
 
     /// When it ends.
@@ -125,6 +127,7 @@ impl Credential {
         let chain = self.issued.key.cert.iter();
         sections.extend(chain.map(|certificate| pem::Pem::new(CERTIFICATE, certificate.to_vec())));
         sections.extend(self.bundle.roots.iter().map(|root| pem::Pem::new(ROOT, root.to_vec())));
+        sections.push(pem::Pem::new(TRUST_DOMAIN, self.bundle.trust_domain.as_bytes()));
         sections.push(pem::Pem::new(ISSUER, self.issued.issuer_key_id.clone()));
         let path = run_dir.join(FILE);
         let fresh = run_dir.join("node.pem.new");
@@ -160,7 +163,11 @@ impl Credential {
             return Err(format!("it is of node `{}`, this agent was started for `{node}`", id.name()));
         }
         let roots = all(ROOT).map(|root| CertificateDer::from(root.to_vec())).collect();
-        let bundle = Bundle::new(id.trust_domain(), roots, Default::default(), Vec::new())
+        let trust_domain = match all(TRUST_DOMAIN).next() {
+            Some(domain) => std::str::from_utf8(domain).map_err(|_| "its trust domain is not text")?,
+            None => id.trust_domain(),
+        };
+        let bundle = Bundle::new(trust_domain, roots, Default::default(), Vec::new())
             .map_err(|error| error.to_string())?;
         let issuer_key_id = all(ISSUER).next().unwrap_or_default().to_vec();
         let reply = CertificateReply { chain, issuer_key_id };

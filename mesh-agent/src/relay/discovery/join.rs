@@ -19,7 +19,7 @@ const LONGEST: u64 = 1 << 20;
 pub(super) enum JoinFileError {
     /// It is not there.
     #[error(
-        "there is no join file at {}: the controller writes one when it first knows this node, and a new one when asked (`POST /join?node=` at its control.sock)",
+        "there is no join file at {}: the controller writes one when it first knows this node, and a new one for `meshctl ca join NODE`",
         .0.display()
     )]
     Absent(PathBuf),

@@ -1,6 +1,6 @@
 //! One stream, from its first request to its end.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ pub(super) async fn run(node: &Rc<Node>, dialled: &Dialled, held: &Held) -> Resu
 
     let mut applied = node.link.applied.subscribe();
     let mut kept = held.kept();
-    let mut pending: VecDeque<Pending> = VecDeque::new();
+    let mut pending: Vec<Pending> = Vec::new();
     let mut answered: BTreeSet<Kind> = BTreeSet::new();
     let mut bytes = 0;
     loop {
@@ -87,14 +87,7 @@ pub(super) async fn run(node: &Rc<Node>, dialled: &Dialled, held: &Held) -> Resu
                     Some(kind) => {
                         answered.insert(kind);
                         bytes += bytes_of(&response);
-                        let taken = take(node, kind, response, held);
-                        // It is in force already: wire has no part in it, and a rotation waits
-                        // for every node to have it.
-                        if kind == Kind::TrustBundle {
-                            send(&requests, answer(node, taken)).await?;
-                        } else {
-                            pending.push_back(taken);
-                        }
+                        pending.push(take(node, kind, response, held));
                         node.link.changed.notify_one();
                     }
                     None => send(&requests, unknown_type(node, &response)).await?,
@@ -116,10 +109,15 @@ pub(super) async fn run(node: &Rc<Node>, dialled: &Dialled, held: &Held) -> Resu
             }
         }
         let (reached, written) = (*node.link.applied.borrow(), *kept.borrow_and_update());
-        let early = bytes >= LARGE && !*node.discovery.complete.borrow();
-        let done = |response: &Pending| response.revision <= reached && response.change <= written;
-        while pending.front().is_some_and(|response| early || done(response)) {
-            let Some(response) = pending.pop_front() else { break };
+        let complete = *node.discovery.complete.borrow();
+        let done = |response: &Pending| match response.kind {
+            _ if bytes >= LARGE && !complete => true,
+            // It is in force already, wire has no part in it.
+            Kind::TrustBundle => response.change <= written,
+            _ => response.revision <= reached && response.change <= written,
+        };
+        // One response of a type is under way, so the order between them says nothing.
+        for response in pending.extract_if(.., |response| done(response)) {
             send(&requests, answer(node, response)).await?;
         }
     }

@@ -3,20 +3,18 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use mesh_api::SpiffeId;
 use mesh_api::certificates::CertificateReply;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Certificate, Identities, Request};
+use super::{Certificate, Identities, LONGEST_SLEEP, Request};
 use crate::relay::tls::Trust;
 
 /// Certificates asked for at once; the controller signs them one after the other anyway.
 const IN_FLIGHT: usize = 8;
-/// The longest sleep, so that a clock that was set is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
 /// Who issues certificates: the controller, or a test.
 pub(crate) trait Issuer {

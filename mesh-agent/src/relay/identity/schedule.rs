@@ -11,6 +11,13 @@ const ISSUER_SPREAD: Duration = Duration::from_secs(3);
 /// However short a certificate's life or wrong the clock, it is not asked for more often.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long to leave a certificate alone that was just issued by another issuer than the bundle names:
+/// the controller is in the middle of a rotation.
+pub(crate) const ISSUER_SETTLES: Duration = Duration::from_secs(15);
+/// The longest sleep of whoever waits for a certificate to come due, so that a clock that was set is
+/// noticed.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+
 /// When one certificate is to be asked for, again or at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Schedule {

@@ -85,8 +85,17 @@ pub(crate) enum TlsFault {
         got: String,
     },
     /// Not exactly one name.
-    #[error("the peer's certificate has {} URI names ({}), and has to have exactly one; check who issued it", .0.len(), .0.join(", "))]
-    Names(Vec<String>),
+    #[error(
+        "the peer's certificate has {count} URI names ({}{}), and has to have exactly one; check who issued it",
+        shown.join(", "),
+        if shown.len() < *count { ", ..." } else { "" }
+    )]
+    Names {
+        /// How many.
+        count: usize,
+        /// The beginnings of the first ones.
+        shown: Vec<String>,
+    },
     /// No certificate at all.
     #[error(
         "the peer showed no certificate; what connects to the tunnel port has to be an agent of the mesh with a certificate of its pod"
@@ -128,7 +137,7 @@ impl TlsFault {
             Self::NotYetValid { .. } => Reason::CertificateNotYetValid,
             Self::Revoked => Reason::CertificateRevoked,
             Self::TrustDomain { .. } => Reason::TrustDomainMismatch,
-            Self::Name { .. } | Self::NotAWorkload { .. } | Self::Names(_) => Reason::NameMismatch,
+            Self::Name { .. } | Self::NotAWorkload { .. } | Self::Names { .. } => Reason::NameMismatch,
             Self::NoClientCertificate => Reason::NoClientCertificate,
             Self::Protocol(_) => Reason::PeerNotHbone,
             Self::Refused(alert) => refused(*alert),

@@ -31,19 +31,7 @@ impl Leaf {
     /// # Errors
     /// When it is none, or has not exactly one URI name.
     pub(crate) fn parse(der: &CertificateDer<'_>) -> Result<Self, TlsFault> {
-        let (rest, certificate) =
-            X509Certificate::from_der(der).map_err(|error| TlsFault::Malformed(error.to_string()))?;
-        if !rest.is_empty() {
-            return Err(TlsFault::Malformed(format!("{} bytes after its end", rest.len())));
-        }
-        let validity = certificate.validity();
-        Ok(Self {
-            uri: the_uri(&certificate)?,
-            not_before: time(validity.not_before.timestamp()),
-            not_after: time(validity.not_after.timestamp()),
-            serial: certificate.raw_serial().to_vec(),
-            self_issued: certificate.issuer().as_raw() == certificate.subject().as_raw(),
-        })
+        Unnamed::parse(der)?.named()
     }
 
     /// The joining of a node that it was issued to.
@@ -61,6 +49,59 @@ impl Leaf {
     }
 }
 
+/// A certificate whose names have not been looked at: before its chain is verified they are whatever
+/// somebody likes to write.
+pub(super) struct Unnamed<'a> {
+    certificate: X509Certificate<'a>,
+    /// It counts from here.
+    pub(super) not_before: SystemTime,
+    /// It counts up to here.
+    pub(super) not_after: SystemTime,
+}
+
+impl<'a> Unnamed<'a> {
+    /// Reads a certificate.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn parse(der: &'a CertificateDer<'_>) -> Result<Self, TlsFault> {
+        let (rest, certificate) =
+            X509Certificate::from_der(der).map_err(|error| TlsFault::Malformed(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(TlsFault::Malformed(format!("{} bytes after its end", rest.len())));
+        }
+        let validity = certificate.validity();
+        let (not_before, not_after) =
+            (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
+        Ok(Self { certificate, not_before, not_after })
+    }
+
+    /// The joining of a node that it was issued to.
+    pub(super) fn tag(&self) -> Option<NodeTag> {
+        NodeTag::of_serial(self.certificate.raw_serial())
+    }
+
+    /// The same with its name.
+    ///
+    /// # Errors
+    /// When it has not exactly one URI name.
+    pub(super) fn named(&self) -> Result<Leaf, TlsFault> {
+        let certificate = &self.certificate;
+        Ok(Leaf {
+            uri: the_uri(certificate)?,
+            not_before: self.not_before,
+            not_after: self.not_after,
+            serial: certificate.raw_serial().to_vec(),
+            self_issued: certificate.issuer().as_raw() == certificate.subject().as_raw(),
+        })
+    }
+}
+
+/// Names of a certificate that has more than one which an error shows.
+const SHOWN: usize = 2;
+/// Characters of each.
+const SHOWN_LENGTH: usize = 100;
+
 /// An X.509-SVID has exactly one URI name (section 2).
 fn the_uri(certificate: &X509Certificate<'_>) -> Result<String, TlsFault> {
     let names = certificate
@@ -68,17 +109,16 @@ fn the_uri(certificate: &X509Certificate<'_>) -> Result<String, TlsFault> {
         .map_err(|error| TlsFault::Malformed(error.to_string()))?
         .map(|extension| extension.value.general_names.as_slice())
         .unwrap_or_default();
-    let uris: Vec<&str> = names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        })
-        .collect();
-    match uris.as_slice() {
-        [uri] => Ok((*uri).to_owned()),
-        _ => Err(TlsFault::Names(uris.iter().map(|uri| (*uri).to_owned()).collect())),
+    let mut uris = names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let first: Vec<&str> = uris.by_ref().take(SHOWN).collect();
+    if let [uri] = first.as_slice() {
+        return Ok((*uri).to_owned());
     }
+    let shown = first.iter().map(|uri| uri.chars().take(SHOWN_LENGTH).collect());
+    Err(TlsFault::Names { count: first.len() + uris.count(), shown: shown.collect() })
 }
 
 /// The subject key identifier of a certificate, if it has one.

@@ -87,6 +87,18 @@ impl Authority {
         Self { trust_domain, root: root.der().clone(), issuer, issuer_der, issuer_key_id }
     }
 
+    /// The same authority after the mesh got another trust domain.
+    pub(crate) fn renamed(&self, trust_domain: &str) -> Self {
+        let key = KeyPair::try_from(self.issuer.key().serialized_der()).unwrap();
+        Self {
+            trust_domain: trust_domain.to_owned(),
+            root: self.root.clone(),
+            issuer: Issuer::new(ca("issuer"), key),
+            issuer_der: self.issuer_der.clone(),
+            issuer_key_id: self.issuer_key_id.clone(),
+        }
+    }
+
     pub(crate) fn id(&self, service_account: &str) -> SpiffeId {
         SpiffeId::new(&self.trust_domain, "bank", service_account).unwrap()
     }

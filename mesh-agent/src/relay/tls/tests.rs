@@ -213,6 +213,22 @@ async fn every_wrong_certificate_has_its_reason_at_both_ends() {
     }
 }
 
+/// Whoever reaches the port can show what they like: it must not fill log and memory.
+#[tokio::test]
+async fn names_are_read_after_the_chain_and_their_text_is_bounded() {
+    let authority = Authority::new(TD);
+    let long = |index: usize| format!("spiffe://{TD}/ns/bank/sa/{index}{}", "x".repeat(1900));
+    let many = Wanted { uris: (0..30).map(long).collect(), ..wanted(&authority) };
+    let vault = authority.certificate("vault");
+    for (client, part) in
+        [(authority.self_signed(&many), "does not chain"), (authority.issue(&many), "has 30 URI names")]
+    {
+        let outcome = tunnel(&client, &vault, &authority.trust(), std::slice::from_ref(&vault.id)).await;
+        let text = outcome.server.unwrap_err().to_string();
+        assert!(text.contains(part) && text.len() < 400, "{}: {text}", text.len());
+    }
+}
+
 #[tokio::test]
 async fn another_pods_name_is_refused_with_both_names() {
     let authority = Authority::new(TD);

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mesh_api::{CONTROLLER_PATH, SpiffeId};
+use mesh_api::{CONTROLLER_PATH, NodeTag, SpiffeId};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 
 use super::fault::of_rustls;
-use super::leaf::Leaf;
+use super::leaf::{Leaf, Unnamed};
 use super::{Bundle, TlsFault, provider};
 
 /// How far the clocks of two nodes may be apart before a certificate that was just issued is not
@@ -29,14 +29,15 @@ pub(crate) enum Expected {
 
 /// Which end of a connection the peer is: certificates may be limited to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// It was connected to.
     Server,
     /// It connected.
     Client,
 }
 
-/// Checks a peer's certificates, in the order of what is most wrong: chain, time, revocation, name.
+/// Checks a peer's certificates, in the order of what is most wrong: chain, time, revocation, name. Of
+/// a certificate without a chain nothing is read that could be long.
 pub(super) fn verify(
     bundle: &Bundle,
     certificate: &CertificateDer<'_>,
@@ -48,7 +49,7 @@ pub(super) fn verify(
     if bundle.is_none() {
         return Err(TlsFault::NoRoots);
     }
-    let leaf = Leaf::parse(certificate)?;
+    let leaf = Unnamed::parse(certificate)?;
     // The chain is checked as of a time at which the leaf counts: whether it counts now is said
     // below, after whether it is to be believed at all.
     let within = now.min(leaf.not_after).max(leaf.not_before);
@@ -62,7 +63,23 @@ pub(super) fn verify(
     if leaf.tag().is_some_and(|tag| bundle.revoked.contains(&tag)) {
         return Err(TlsFault::Revoked);
     }
-    name(bundle, &leaf, expected)
+    name(bundle, &leaf.named()?, expected)
+}
+
+/// Whether a peer that was believed must not be here at all, whatever its chain and the time are by
+/// now: its node was removed, or the mesh is another one. A tunnel may outlive its certificate and its
+/// root, and both of these hold all the same.
+///
+/// # Errors
+/// Which of both.
+pub(crate) fn still_admitted(bundle: &Bundle, id: &SpiffeId, tag: Option<NodeTag>) -> Result<(), TlsFault> {
+    if tag.is_some_and(|tag| bundle.revoked.contains(&tag)) {
+        return Err(TlsFault::Revoked);
+    }
+    if !bundle.is_none() && id.trust_domain() != bundle.trust_domain {
+        return Err(TlsFault::TrustDomain { expected: bundle.trust_domain.clone(), got: id.to_string() });
+    }
+    Ok(())
 }
 
 fn chain(

@@ -15,6 +15,7 @@ fn put(store: &Store, name: &str, version: &str) {
         version: version.to_owned(),
         resource: prost_types::Any { type_url: String::new(), value: vec![0; 100] },
         origins: [].into(),
+        addresses: [].into(),
     };
     let updated = vec![(Scope::Shared, key(name), Arc::new(encoded))];
     store.apply(&Changes { updated, ..Changes::default() });
@@ -35,7 +36,7 @@ fn subscription(store: &Store) -> Subscription {
 fn next(subscription: &mut Subscription, store: &Store) -> Option<DeltaDiscoveryResponse> {
     let view = store.view("n");
     subscription.mark_all(&view);
-    subscription.next_response(&view, None)
+    subscription.next_response(&view, |_, _, _| false)
 }
 
 fn names(response: Option<DeltaDiscoveryResponse>) -> (Vec<String>, Vec<String>, String) {
@@ -138,15 +139,39 @@ fn many_changes_behind_everything_is_compared() {
 }
 
 #[test]
-fn a_name_that_another_type_has_still_to_send_is_held_back() {
+fn what_is_held_back_waits_and_the_first_answer_with_it() {
     let store = Store::default();
     put(&store, "a/x", "1");
-    let mut first = subscription(&store);
-    let mut second = subscription(&store);
-    let held = second.next_response(&store.view("n"), Some(&first)).unwrap();
-    assert!(held.resources.is_empty(), "only the first answer, which is owed");
-    answer(&mut second, &store, &held.nonce, None);
-    assert!(second.next_response(&store.view("n"), Some(&first)).is_none());
-    first.next_response(&store.view("n"), None).unwrap();
-    assert_eq!(names(second.next_response(&store.view("n"), Some(&first))).0, ["a/x@1"]);
+    put(&store, "a/y", "1");
+    let mut subscription = subscription(&store);
+    let next = |subscription: &mut Subscription, held: &[&str]| {
+        subscription.next_response(&store.view("n"), |name, _, _| held.contains(&name))
+    };
+    // An empty answer would say that there is nothing.
+    assert!(next(&mut subscription, &["a/x", "a/y"]).is_none());
+    let (updated, _, nonce) = names(next(&mut subscription, &["a/x"]));
+    assert_eq!(updated, ["a/y@1"]);
+    answer(&mut subscription, &store, &nonce, None);
+    assert!(next(&mut subscription, &["a/x"]).is_none());
+    assert_eq!(names(next(&mut subscription, &[])).0, ["a/x@1"]);
+}
+
+#[test]
+fn what_is_not_answered_counts_from_its_first_change() {
+    let store = Store::default();
+    put(&store, "a/x", "1");
+    let mut subscription = subscription(&store);
+    let first = store.view("n").sequence();
+    assert_eq!(subscription.unsettled_since(), Some(first));
+    let (_, _, nonce) = names(next(&mut subscription, &store));
+    put(&store, "a/x", "2");
+    assert!(next(&mut subscription, &store).is_none(), "one is under way");
+    assert_eq!(subscription.unsettled_since(), Some(first));
+    answer(&mut subscription, &store, &nonce, None);
+    assert_eq!(subscription.unsettled_since(), Some(first + 1));
+    // What is refused and to be sent again is as old as before.
+    put(&store, "a/y", "1");
+    let (_, _, nonce) = names(next(&mut subscription, &store));
+    answer(&mut subscription, &store, &nonce, Some("no"));
+    assert_eq!(subscription.unsettled_since(), Some(first + 1));
 }

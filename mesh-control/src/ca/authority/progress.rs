@@ -1,13 +1,14 @@
 //! How far the nodes are with the replacement of a root.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::SpiffeId;
 
 use super::{
     super::{
         ledger::Issued,
-        rotation::{Phase, Progress},
+        rotation::{ABSENT_GRACE, Phase, Progress},
+        time::Timestamp,
     },
     Authority, Inner,
 };
@@ -21,13 +22,51 @@ pub(in super::super) struct Streams {
     pub(in super::super) unaware: usize,
 }
 
+/// Since when nodes could have been told, and have not been there. It begins anew with the process: a
+/// controller that has just started has no streams, and that says nothing of the nodes.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    /// When this process first told anybody of its trust; nothing before.
+    published: Option<Timestamp>,
+    connected: BTreeSet<String>,
+    /// When the streams of those that are not connected ended.
+    left: BTreeMap<String, Timestamp>,
+}
+
+impl Presence {
+    /// Trust can be had of this process.
+    pub(super) fn published(&mut self, now: Timestamp) {
+        self.published.get_or_insert(now);
+    }
+
+    /// Takes over which nodes are connected.
+    pub(super) fn look(&mut self, connected: &BTreeSet<String>, now: Timestamp) {
+        for node in self.connected.difference(connected) {
+            self.left.insert(node.clone(), now);
+        }
+        self.connected.clone_from(connected);
+        let gone = |left: &Timestamp| now.since(*left) >= ABSENT_GRACE;
+        self.left.retain(|node, left| !connected.contains(node) && !gone(left));
+    }
+
+    /// Whether a node may still come by itself to be told what is published since `since`.
+    fn is_waited_for(&self, node: &str, since: Timestamp, now: Timestamp) -> bool {
+        let Some(published) = self.published else { return true };
+        let from = self.left.get(node).copied().unwrap_or_default().max(published).max(since);
+        !self.connected.contains(node) && now.since(from) < ABSENT_GRACE
+    }
+}
+
 impl Authority {
     /// What a replacement waits for; nothing where there is none.
-    pub(super) fn progress(&self, inner: &Inner, streams: &Streams) -> Progress {
-        if inner.state.rotation.phase == Phase::Stable {
+    pub(super) fn progress(&self, inner: &Inner, streams: &Streams, now: Timestamp) -> Progress {
+        let rotation = &inner.state.rotation;
+        if rotation.phase == Phase::Stable {
             return Progress::default();
         }
-        let absent = |node: &&str| !streams.connected.contains(*node) && inner.ledger.has_any(node);
+        let absent = |node: &&str| {
+            inner.presence.is_waited_for(node, rotation.since, now) && inner.ledger.has_any(node)
+        };
         Progress {
             unaware: streams.unaware,
             absent: inner.state.nodes.names().filter(absent).count(),

@@ -21,7 +21,9 @@ fn a_token_lets_its_node_join_once() {
     assert!(stage.authority.join("n1", &n1.token, b"no csr", stage.now).is_err());
     assert_eq!(stage.join("n1").id.to_string(), "spiffe://cluster.local/mesh/node/n1");
     assert!(!stage.has_join_file("n1") && stage.has_join_file("n2"), "a used file is removed");
-    assert!(refused("n1", &n1.token).contains("has been used; if the node has lost its certificate, ask"));
+    assert!(refused("n1", &n1.token).contains(
+        "has been used; if the node has lost its certificate, make a new one with `meshctl ca join NODE`"
+    ));
 }
 
 #[test]
@@ -32,7 +34,7 @@ fn an_expired_token_is_refused_and_a_new_one_is_to_be_had() {
     assert!(!stage.has_join_file("n1"), "nobody can use it any more");
     let error = stage.authority.join("n1", &old, &csr(), stage.now).unwrap_err().to_string();
     assert!(
-        error.contains("the join token of node n1 expired at 20") && error.contains("POST /join"),
+        error.contains("the join token of node n1 expired at 20") && error.contains("`meshctl ca join NODE`"),
         "{error}"
     );
     let report = stage.authority.invite_again("n1", stage.now).unwrap();

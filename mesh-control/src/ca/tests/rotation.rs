@@ -119,6 +119,69 @@ fn an_absent_node_is_waited_for_a_minute() {
 }
 
 #[test]
+fn a_controller_that_has_just_started_waits_for_the_nodes_to_connect_again() {
+    let mut stage = Stage::new();
+    connect(&mut stage, "n1");
+    stage.streams.unaware = 1;
+    stage.rotate();
+    stage.step(500);
+    // Everybody's stream ends with the process, so that nobody is connected and unaware.
+    stage.streams = super::Streams::default();
+    let mut stage = stage.restarted();
+    assert_eq!(phase(&stage).0, Phase::Distributing);
+    stage.step(1);
+    stage.step(30);
+    assert_eq!(phase(&stage).0, Phase::Distributing, "the node knows the old root only");
+    assert_eq!(stage.authority.report(stage.now).waiting_for, ["1 nodes that are not connected"]);
+    // It comes, and is told before anything is signed under the new root.
+    stage.streams.connected.insert("n1".to_owned());
+    stage.streams.unaware = 1;
+    stage.step(300);
+    assert_eq!(phase(&stage).0, Phase::Distributing);
+    stage.streams.unaware = 0;
+    stage.step(1);
+    assert_eq!(phase(&stage).0, Phase::Reissuing);
+}
+
+#[test]
+fn a_restart_does_not_wait_for_an_absent_node_for_ever() {
+    let mut stage = Stage::new();
+    stage.join("n1");
+    stage.rotate();
+    let mut stage = stage.restarted();
+    stage.step(59);
+    assert_eq!(phase(&stage).0, Phase::Distributing);
+    stage.step(1);
+    assert_eq!(phase(&stage).0, Phase::Reissuing);
+}
+
+#[test]
+fn a_node_that_drops_its_stream_for_a_moment_is_waited_for() {
+    let mut stage = Stage::new();
+    connect(&mut stage, "n1");
+    stage.streams.unaware = 1;
+    stage.rotate();
+    stage.step(500);
+    assert_eq!(phase(&stage).0, Phase::Distributing);
+    // It goes without having acknowledged.
+    let away = super::Streams::default();
+    let there = std::mem::replace(&mut stage.streams, away);
+    stage.step(1);
+    stage.step(20);
+    assert_eq!(phase(&stage).0, Phase::Distributing);
+    stage.streams = there;
+    stage.step(1);
+    assert_eq!(phase(&stage).0, Phase::Distributing);
+    // For a minute, each time anew.
+    stage.streams = super::Streams::default();
+    stage.step(1);
+    stage.step(59);
+    assert_eq!(phase(&stage).0, Phase::Distributing);
+    stage.step(1);
+    assert_eq!(phase(&stage).0, Phase::Reissuing);
+}
+
+#[test]
 fn issuers_are_renewed_under_their_root_and_roots_before_they_expire() {
     let mut stage = Stage::new();
     let first = stage.trust().bundle().clone();
