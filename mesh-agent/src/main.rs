@@ -23,7 +23,8 @@ struct Arguments {
 enum Command {
     /// Loads and feeds the kernel programs; needs privileges, parses nothing from the network.
     Wire(wire::Options),
-    /// Discovery, telemetry and admin; refuses to run with any capability.
+    /// Discovery, certificates, the tunnel between nodes, telemetry and admin; refuses to run with any
+    /// capability.
     Relay(relay::Options),
     /// Removes every program, link and pin of the mesh from this node.
     Uninstall(wire::UninstallOptions),

@@ -53,6 +53,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use mesh_api::duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tracing_subscriber::EnvFilter;
@@ -69,7 +70,8 @@ pub(crate) struct Options {
     /// The node's name.
     #[arg(long)]
     node: String,
-    /// The node's run directory: holds wire.sock, gets admin.sock and access.log.
+    /// The node's run directory: holds wire.sock and sockets.sock; gets admin.sock, access.log,
+    /// snapshot, and node.pem if it is in memory.
     #[arg(long)]
     run_dir: PathBuf,
     /// Where the controller listens: tcp:IP:PORT or unix:PATH.
@@ -80,7 +82,7 @@ pub(crate) struct Options {
     join: PathBuf,
     /// How old the discovery state may become while the controller is away before that is told as a
     /// problem; it is enforced all the same.
-    #[arg(long, default_value = "24h", value_parser = duration)]
+    #[arg(long, default_value = "24h", value_parser = duration::argument)]
     max_snapshot_age: Duration,
     /// Where /metrics and /ready are served, such as `[::]:15020`.
     #[arg(long)]
@@ -89,14 +91,8 @@ pub(crate) struct Options {
     #[arg(long)]
     workers: Option<std::num::NonZeroUsize>,
     /// How long open connections may take to finish when relay is told to end.
-    #[arg(long, default_value = "5s", value_parser = duration)]
+    #[arg(long, default_value = "5s", value_parser = duration::argument)]
     drain: Duration,
-}
-
-/// A duration as it is written on the command line, such as `5s` or `24h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
-    Duration::try_from(parsed).map_err(|_| format!("`{text}` is negative"))
 }
 
 /// Runs relay until it is told to stop.
@@ -180,17 +176,17 @@ fn carry(
 ) -> anyhow::Result<(Rc<workers::Workers>, tokio::task::JoinHandle<()>)> {
     let (reporter, reports) = workers::reports(&node.tunnel);
     let sockets = options.run_dir.join(crate::handover::sockets::NAME);
+    let count = options.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let shared = workers::Shared {
         world: Arc::clone(&node.world),
         identities: Arc::clone(&node.identities),
         trust: Arc::clone(&node.trust),
         reporter,
         sockets: sockets.clone(),
-        files: tunnel::limits::Files::of_process(),
+        files: tunnel::limits::Files::of_process(count),
         handshakes: Arc::default(),
     };
-    let count = options.workers.or_else(|| std::thread::available_parallelism().ok());
-    let workers = Rc::new(workers::Workers::start(count.map_or(1, usize::from), &shared)?);
+    let workers = Rc::new(workers::Workers::start(count, &shared)?);
     let channel = tunnel::channel::Channel::new(sockets);
     tokio::task::spawn_local(workers::listeners::keep(Rc::clone(node), Rc::clone(&workers), channel));
     tokio::task::spawn_local(workers::memory::watch(Arc::clone(&node.tunnel)));

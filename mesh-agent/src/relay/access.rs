@@ -2,7 +2,7 @@
 //! compiled sets.
 //!
 //! The kernel's gate lets every tunnel in; what is inside is judged here by the same
-//! [`decide`](mesh_ebpf::policy::decide), so that the two cannot disagree on a policy. A [`Set`] is
+//! [`decide`](fn@mesh_ebpf::policy::decide), so that the two cannot disagree on a policy. A [`Set`] is
 //! what the kernel holds in its tries, as sorted slices: it is built once per policy, shared by the
 //! workers, and asked once per connection (a few binary searches).
 

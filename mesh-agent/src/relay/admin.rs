@@ -8,8 +8,7 @@
 //! | `GET /can?source=&destination=&port=&protocol=` | the verdict of the loaded policy |
 //! | `GET /dump?flows=N` | programs, links, maps, pods, flows |
 //! | `GET /check` | kernel features |
-//! | `GET /denials` | exact denials, by name |
-//! | `GET /failures?reason=&pod=` | the most recent refusals and failures, with what to check |
+//! | `GET /failures?pod=` | the most recent refusals and failures, with what to check |
 //! | `GET /reasons` | what each reason means |
 //! | `GET /identities` | certificates of the node's identities |
 //! | `PUT /log?level=` | level of the access log until relay ends: Denied, All, Off; empty = as configured |
@@ -18,6 +17,8 @@ mod can;
 mod endpoint;
 mod failures;
 mod identities;
+mod log_level;
+mod pods;
 mod query;
 mod status;
 mod trust;
@@ -71,8 +72,7 @@ pub(crate) async fn respond(node: Rc<Node>, request: Request<Incoming>) -> Answe
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let result = match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => json(&status::status(&node)),
-        (&Method::GET, "/pods") => json(&status::pods(&node)),
-        (&Method::GET, "/denials") => json(&status::denials(&node)),
+        (&Method::GET, "/pods") => json(&pods::pods(&node)),
         (&Method::GET, "/failures") => failures::failures(&node, &query),
         (&Method::GET, "/reasons") => json(&failures::reasons()),
         (&Method::GET, "/identities") => json(&identities::identities(&node)),
@@ -120,8 +120,8 @@ async fn check(node: &Node) -> Result<Answer, AdminError> {
 }
 
 fn set_log_level(node: &Node, query: &Query) -> Result<Answer, AdminError> {
-    let level = status::log_level_of(query.text("level"))?;
+    let level = log_level::of_name(query.text("level"))?;
     let mut telemetry = node.telemetry.borrow_mut();
     telemetry.override_log_level(level);
-    json(&serde_json::json!({ "access_log": status::log_level_name(telemetry.log_level()) }))
+    json(&serde_json::json!({ "access_log": log_level::name_of(telemetry.log_level()) }))
 }

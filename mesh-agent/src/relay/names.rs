@@ -33,6 +33,8 @@ pub(crate) struct PodName {
     pub workload: String,
     /// Its group.
     pub group: u64,
+    /// It is in the mesh, so that its identity can be proven.
+    pub enrolled: bool,
 }
 
 impl From<&Workload> for PodName {
@@ -44,6 +46,7 @@ impl From<&Workload> for PodName {
             service_account: workload.service_account.clone(),
             workload: workload.workload.clone(),
             group: workload.group,
+            enrolled: workload.enrolled,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What relay's tasks share, on its one thread.
+//! What the tasks of relay's control thread share.
 //!
 //! [`Node`] is handed to every task by reference count. Nothing in it is borrowed across an await:
 //! tasks take what they need, let go, and then do their I/O.
@@ -16,7 +16,7 @@ use super::names::Names;
 use super::resource::{Kind, Resource};
 use super::telemetry::{Context, Telemetry};
 use super::tls::Trust;
-use super::tunnel::report::Counts;
+use super::tunnel::counts::Counts;
 use super::world::World;
 use crate::handover::{Answer, PodReport, Question};
 

@@ -5,6 +5,7 @@
 
 mod cidr;
 mod error;
+mod field;
 mod parse;
 mod policy;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::tls::Bundle;
+use crate::handover::EndpointEntry;
 pub(crate) use cidr::Cidr;
 pub(crate) use error::Invalid;
 pub(crate) use parse::parse;
@@ -195,6 +197,6 @@ pub(crate) struct ServicePort {
     pub port: u16,
     /// The node port, if any.
     pub node_port: Option<u16>,
-    /// Endpoints: address, port, weight (at least 1).
-    pub endpoints: Vec<(IpAddr, u16, u32)>,
+    /// Endpoints.
+    pub endpoints: Vec<EndpointEntry>,
 }

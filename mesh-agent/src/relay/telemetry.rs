@@ -39,6 +39,7 @@ pub(crate) use failures::Failure;
 use failures::Failures;
 use flows::{Flows, Progress};
 use labels::FlowLabels;
+pub(crate) use labels::protocol_name;
 pub(crate) use line::{Line, time as time_of_event};
 pub(crate) use metrics::{IdentityState, Metrics, NodeTrust, Now, seconds_until};
 use pace::Pace;

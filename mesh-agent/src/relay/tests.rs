@@ -112,7 +112,12 @@ fn service() -> api::Service {
         ports: vec![api::ServicePort {
             protocol: api::Protocol::Tcp.into(),
             port: 80,
-            endpoints: vec![api::Endpoint { address: vec![10, 0, 0, 2], port: 8080, weight: 1 }],
+            endpoints: vec![api::Endpoint {
+                address: vec![10, 0, 0, 2],
+                port: 8080,
+                weight: 1,
+                enrolled: true,
+            }],
             ..Default::default()
         }],
         ..Default::default()
@@ -194,7 +199,7 @@ fn one_change_tells_only_what_it_changed() {
         until("the change", || scene.controller.acknowledged().len() == 6).await;
         let messages = scene.wire.messages();
         let names: Vec<&str> = messages.iter().map(String::as_str).collect();
-        assert_eq!(names, ["PeerGone 10.0.0.1", "Peer 10.0.0.9", "Pod uid-teller", "Commit"]);
+        assert_eq!(names, ["Peer 10.0.0.9", "PeerGone 10.0.0.1", "Pod uid-teller", "Commit"]);
         scene.wire.forget_messages();
         scene.controller.send::<api::Workload>(&[], &["bank/teller/uid-teller"]).await;
         until("the removal", || scene.controller.acknowledged().len() == 7).await;
@@ -343,7 +348,7 @@ fn reports_become_lines_answers_and_readiness() {
         scene.wire.report(FromWire::Pod(PodReport {
             uid: "uid-vault".into(),
             state: PodState::Wired,
-            reason: String::new(),
+            reason: "Tunnel=False: too many open files".into(),
             late_enrolled: true,
             preexisting_connections: 0,
             validated: true,
@@ -366,19 +371,20 @@ fn reports_become_lines_answers_and_readiness() {
         assert_eq!((code, &status["ready"]), (200, &true.into()), "{status}");
         assert_eq!(status["pods"]["wired"], 1);
         assert_eq!(status["wire"]["programmed"], true);
+        assert_eq!(
+            status["problems"],
+            serde_json::json!(["pod bank/vault: Tunnel=False: too many open files"])
+        );
         let (_, failures) = http(&scene.directory, "GET /failures?pod=bank/vault").await;
         assert_eq!(failures[0]["reason"], line["reason"], "{failures}");
-        assert_eq!(
-            http(&scene.directory, "GET /failures?reason=NameMismatch").await.1,
-            serde_json::json!([])
-        );
+        assert_eq!(http(&scene.directory, "GET /failures?pod=bank/other").await.1, serde_json::json!([]));
         let (_, identities) = http(&scene.directory, "GET /identities").await;
         assert!(identities.to_string().contains(r#""pods":["bank/vault"]"#), "{identities}");
         let (_, pods) = http(&scene.directory, "GET /pods").await;
         assert_eq!(pods[1]["name"], "vault");
         assert_eq!(pods[1]["state"], "wired");
         assert_eq!(pods[1]["identity"], "spiffe://cluster.local/ns/bank/sa/vault");
-        assert_eq!(pods[0]["state"], "absent");
+        assert_eq!(pods[0]["state"], "pending", "wire has not found it");
 
         let request = "GET /can?source=bank/teller&destination=svc/bank/vault&port=80";
         let (code, can) = http(&scene.directory, request).await;

@@ -13,14 +13,17 @@
 //! | [`hbone`] | the wire format, purely |
 //! | [`outbound`], [`inbound`] | the two sides |
 //! | [`pool`], [`session`], [`watched`] | tunnels: shared, believed, broken |
-//! | [`copy`], [`read_ahead`] | bytes both ways |
-//! | [`open`] | finds what may not stay open |
+//! | [`copy`], [`backlog`], [`read_ahead`] | bytes both ways |
+//! | [`open`], [`closer`] | finds what may not stay open, and ends it |
 //! | [`sockets`], [`stock`], [`channel`] | sockets in pods' namespaces, from wire |
 //! | [`limits`] | what is refused before relay is out of it |
-//! | [`failure`], [`report`] | what went wrong, and telling |
+//! | [`failure`], [`report`], [`counts`] | what went wrong, and telling |
 
+mod backlog;
 pub(crate) mod channel;
+pub(crate) mod closer;
 pub(crate) mod copy;
+pub(crate) mod counts;
 pub(crate) mod failure;
 pub(crate) mod hbone;
 pub(crate) mod inbound;
@@ -40,20 +43,23 @@ pub(crate) mod watched;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use mesh_api::SpiffeId;
 use mesh_ebpf::abi::{Reason, TCP};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::{Peer, Question, Verdict};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::identity::{Certificate, Identities, NoCertificate};
 use super::tls::{Bundle, Trust};
 use super::world::{Resident, World};
+use closer::Closer;
 use failure::Failure;
-use limits::{Files, Handshakes};
-use open::{Admitted, Closer, Open, What};
+use limits::{Files, Handshakes, Held, Tunnels};
+use open::{Admitted, Open, What};
 use report::Reporter;
 use session::Doubt;
 
@@ -61,6 +67,17 @@ use session::Doubt;
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection waits for its pod's first certificate.
 const CERTIFICATE_WITHIN: Duration = Duration::from_secs(3);
+/// How long to wait when no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A pod whose connections are taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Pod {
+    /// Its UID.
+    pub uid: Arc<str>,
+    /// Cookie of its network namespace.
+    pub netns: u64,
+}
 
 /// What the tasks of one worker share.
 #[derive(Debug)]
@@ -79,6 +96,8 @@ pub(crate) struct Worker<S> {
     pub files: Files,
     /// Handshakes under way.
     pub handshakes: Handshakes,
+    /// Tunnels of others to this node's pods.
+    pub tunnels: Tunnels,
     /// What reads go into.
     pub scratch: copy::Scratch,
     /// Everything open.
@@ -112,38 +131,17 @@ impl<S: sockets::Sockets> Worker<S> {
         found.map_err(|error| Failure::new(error.reason(), error.to_string()))
     }
 
-    /// Whether a pod may have one more connection, whose socket has the newest descriptor.
-    fn spare(&self, pod: &Arc<str>, newest: &impl AsFd) -> Result<(), Failure> {
-        if !self.files.have_room(newest) {
-            let detail = "relay has no open files to spare; raise LimitNOFILE of mesh-agent relay";
-            return Err(Failure::new(Reason::RelayExhausted, detail));
-        }
-        if self.files.are_scarce(newest) && self.open.is_over_its_share(pod) {
-            let detail = "relay's open files are scarce and this pod has more than its share of connections; raise LimitNOFILE of mesh-agent relay, or look at what the pod does";
-            return Err(Failure::new(Reason::RelayExhausted, detail));
-        }
-        Ok(())
+    /// Whether a pod may have a connection with this newest descriptor, besides what it holds.
+    fn spare(&self, newest: &impl AsFd, held: Held) -> Result<(), Failure> {
+        self.files
+            .spare(newest, held)
+            .map_err(|none| self.shed(Failure::new(Reason::RelayExhausted, none.to_string())))
     }
 
-    /// Waits until a pod is known and has a certificate, for a while: a relay that has just started
-    /// lets what waits for it wait a little longer, rather than refuse it.
-    async fn ready(&self, uid: &str) {
-        let (mut world, mut identities) = (self.world.changed(), self.identities.changed());
-        let wait = async {
-            loop {
-                let resident = self.world.resident(uid);
-                if resident.is_some_and(|pod| self.identities.certificate(&pod.id).is_ok()) {
-                    return;
-                }
-                tokio::select! {
-                    _ = world.changed() => {}
-                    _ = identities.changed() => {}
-                }
-            }
-        };
-        if timeout(READY_WITHIN, wait).await.is_err() {
-            tracing::warn!(pod = uid, "the pod has no certificate yet; its tunnels are refused until it has");
-        }
+    /// Counts what is refused because relay is at a bound of its own.
+    fn shed(&self, failure: Failure) -> Failure {
+        self.reporter.counts().shed.fetch_add(1, Ordering::Relaxed);
+        failure
     }
 
     /// What the policy of a local pod says of somebody who was proven.
@@ -187,5 +185,37 @@ impl<S: sockets::Sockets> Worker<S> {
     pub(crate) fn forget(&self, pod: &Arc<str>) {
         self.open.close_where(|entry| (entry.pod == *pod).then_some(Reason::EndpointGone));
         self.sockets.forget(pod);
+    }
+}
+
+/// Waits until a pod is known and has a certificate, for a while: a relay that has just started
+/// lets what waits for it wait a little longer, rather than refuse it. False when it has none yet.
+pub(crate) async fn ready(world: &World, identities: &Identities, uid: &str) -> bool {
+    let (mut told, mut issued) = (world.changed(), identities.changed());
+    let wait = async {
+        loop {
+            let resident = world.resident(uid);
+            if resident.is_some_and(|pod| identities.certificate(&pod.id).is_ok()) {
+                return;
+            }
+            tokio::select! {
+                _ = told.changed() => {}
+                _ = issued.changed() => {}
+            }
+        }
+    };
+    timeout(READY_WITHIN, wait).await.is_ok()
+}
+
+/// The next connection at one of a pod's listeners.
+async fn accept(listener: &TcpListener, pod: &Pod) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => return socket,
+            Err(error) => {
+                tracing::warn!(pod = %pod.uid, %error, "accepting a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
 }

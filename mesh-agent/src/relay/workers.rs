@@ -14,15 +14,15 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::identity::Identities;
 use super::tls::Trust;
-use super::tunnel::limits::Files;
-use super::tunnel::outbound::Pod;
+use super::tunnel::Pod;
+use super::tunnel::counts::Counts;
+use super::tunnel::limits::{Budget, Files};
 use super::tunnel::report::{Report, Reporter};
 use super::world::World;
 
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     /// Open files left.
     pub files: Files,
     /// Handshakes under way in all of them.
-    pub handshakes: Arc<AtomicUsize>,
+    pub handshakes: Arc<Budget>,
 }
 
 /// What a worker is told.
@@ -136,7 +136,7 @@ impl Workers {
 }
 
 /// A channel for reports, and its workers' end.
-pub(crate) fn reports(counts: &Arc<super::tunnel::report::Counts>) -> (Reporter, mpsc::Receiver<Report>) {
+pub(crate) fn reports(counts: &Arc<Counts>) -> (Reporter, mpsc::Receiver<Report>) {
     let (sender, receiver) = mpsc::channel(super::tunnel::report::REPORTS);
     (Reporter::new(sender, Arc::clone(counts)), receiver)
 }

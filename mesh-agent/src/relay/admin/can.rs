@@ -9,7 +9,7 @@ use super::query::Query;
 use super::{AdminError, endpoint};
 use crate::handover::{self, CanEndpoint, Question};
 use crate::relay::node::Node;
-use crate::relay::telemetry::told;
+use crate::relay::telemetry::{protocol_name, told};
 
 /// The answer, one destination each.
 #[derive(Debug, Serialize)]
@@ -70,7 +70,7 @@ pub(super) async fn answer(node: &Node, query: &Query) -> Result<Can, AdminError
         source,
         destination,
         port,
-        protocol: endpoint::protocol_name(protocol),
+        protocol: protocol_name(protocol),
         service: can.service,
         allowed: !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.allowed),
         reason: name(can.reason),

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use mesh_ebpf::abi::{TCP, UDP};
-
 use super::AdminError;
 use crate::relay::desired::Desired;
 use crate::relay::resource::{Protocol, Service, Workload};
@@ -80,15 +78,6 @@ pub(super) fn protocol(name: &str) -> Result<Protocol, AdminError> {
             value: name.to_owned(),
             problem: "neither tcp nor udp",
         }),
-    }
-}
-
-/// Its name in answers.
-pub(super) fn protocol_name(number: u8) -> &'static str {
-    match number {
-        TCP => "tcp",
-        UDP => "udp",
-        _ => "other",
     }
 }
 

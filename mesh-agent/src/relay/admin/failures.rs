@@ -27,18 +27,11 @@ pub(super) struct Meaning {
     check: &'static str,
 }
 
-/// `GET /failures`, the latest first, all or those of a reason or a pod.
+/// `GET /failures`, the latest first, all or those of a pod.
 pub(super) fn failures(node: &Node, query: &Query) -> Result<Answer, AdminError> {
-    let reason = match query.text("reason") {
-        "" => None,
-        name => Some(reason_of(name)?),
-    };
     let pod = query.text("pod");
     let telemetry = node.telemetry.borrow();
-    let wanted = |failure: &&Failure| {
-        reason.is_none_or(|reason| reason == failure.record.reason)
-            && (pod.is_empty() || failure.concerns(pod))
-    };
+    let wanted = |failure: &&Failure| pod.is_empty() || failure.concerns(pod);
     let rows: Vec<Row<'_>> = telemetry.failures().latest().filter(wanted).map(Row::of).collect();
     json(&rows)
 }
@@ -60,25 +53,13 @@ impl<'a> Row<'a> {
     }
 }
 
-fn reason_of(name: &str) -> Result<Reason, AdminError> {
-    Reason::ALL
-        .into_iter()
-        .find(|reason| reason.name().eq_ignore_ascii_case(name))
-        .ok_or_else(|| AdminError::Unknown { what: "reason", name: name.to_owned() })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{reason_of, reasons};
+    use super::reasons;
     use mesh_ebpf::abi::Reason;
 
     #[test]
-    fn reasons_are_known_by_name_in_any_case() {
-        assert_eq!(reason_of("namemismatch").unwrap(), Reason::NameMismatch);
-        assert_eq!(
-            reason_of("Nothing").unwrap_err().to_string(),
-            "reason `Nothing` is not known on this node"
-        );
+    fn every_reason_is_told() {
         let all = serde_json::to_value(reasons()).unwrap();
         assert_eq!(all.as_array().map(Vec::len), Some(Reason::ALL.len() - 1));
         assert_eq!(all[0]["name"], "PolicyDenied");

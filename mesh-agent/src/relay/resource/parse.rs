@@ -1,7 +1,6 @@
 //! From the bytes of a stream to resources.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::resources as wire;
@@ -10,11 +9,13 @@ use prost::Message;
 use rustls::pki_types::CertificateDer;
 
 use super::error::Fault;
-use super::policy::{Protocol, indexed, parse_pod_policy};
+use super::field::{address, indexed, port};
+use super::policy::{Protocol, parse_pod_policy};
 use super::{
     AccessLog, Invalid, Kind, Local, LogFormat, LogLevel, NodeConfig, Resource, Service, ServicePort,
     Workload,
 };
+use crate::handover::EndpointEntry;
 use crate::relay::tls::Bundle;
 
 /// Parses the body of the resource `name` of type `kind`.
@@ -148,25 +149,12 @@ fn service_port(message: wire::ServicePort) -> Result<ServicePort, Fault> {
             if endpoint.weight == 0 {
                 return Err(Fault::new("weight", 0, "an endpoint weighs at least 1"));
             }
-            Ok((address(&endpoint.address)?, port("port", endpoint.port)?, endpoint.weight))
+            Ok(EndpointEntry {
+                address: address(&endpoint.address)?,
+                port: port("port", endpoint.port)?,
+                weight: endpoint.weight,
+                enrolled: endpoint.enrolled,
+            })
         })?,
     })
-}
-
-/// An address of 4 or 16 bytes; a v4-mapped one is the IPv4 address.
-pub(super) fn address(bytes: &[u8]) -> Result<IpAddr, Fault> {
-    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
-        return Ok(IpAddr::from(v4));
-    }
-    <[u8; 16]>::try_from(bytes)
-        .map(|v6| IpAddr::from(v6).to_canonical())
-        .map_err(|_| Fault::new("address", format!("{} bytes", bytes.len()), "an address has 4 or 16 bytes"))
-}
-
-/// A port from 1 to 65535.
-pub(super) fn port(field: &str, number: u32) -> Result<u16, Fault> {
-    u16::try_from(number)
-        .ok()
-        .filter(|&port| port != 0)
-        .ok_or_else(|| Fault::new(field, number, "a port is 1 to 65535"))
 }

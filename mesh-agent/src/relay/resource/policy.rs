@@ -7,7 +7,7 @@ use mesh_api::resources as wire;
 
 use super::Cidr;
 use super::error::Fault;
-use super::parse::{address, port};
+use super::field::{address, indexed, port};
 
 /// The access policy of one pod of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,17 +261,4 @@ fn parse_ports(message: wire::PortRange) -> Result<PortRange, Fault> {
 /// A bound of a range: unlike a port that is dialled it may be 0.
 fn bound(field: &str, number: u32) -> Result<u16, Fault> {
     u16::try_from(number).map_err(|_| Fault::new(field, number, "a port is at most 65535"))
-}
-
-/// Parses every element, naming the one at fault.
-pub(super) fn indexed<M, T>(
-    field: &str,
-    messages: Vec<M>,
-    parse: impl Fn(M) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
-    messages
-        .into_iter()
-        .enumerate()
-        .map(|(index, message)| parse(message).map_err(|fault| fault.within(&format!("{field}[{index}]"))))
-        .collect()
 }

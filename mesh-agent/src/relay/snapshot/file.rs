@@ -134,7 +134,9 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), SnapshotError> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&fresh, path)
+        fs::rename(&fresh, path)?;
+        // The new name must outlive a loss of power, like the content.
+        fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
     };
     written().map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
 }

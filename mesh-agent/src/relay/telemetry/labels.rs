@@ -7,7 +7,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 
 use super::Context;
 use super::bounded::Overflow;
-use super::record::{Party, Proof, Record};
+use super::record::{Party, Proof, Record, reporter_name};
 use crate::handover::{DenialCount, FlowSample};
 use crate::relay::names::RuleName;
 
@@ -58,10 +58,7 @@ pub(super) struct DenialLabels {
 impl EndsLabels {
     fn of(reporter: Direction, source: &Party, destination: &Party) -> Self {
         Self {
-            reporter: match reporter {
-                Direction::Egress => "source".to_owned(),
-                Direction::Ingress => "destination".to_owned(),
-            },
+            reporter: reporter_name(reporter).to_owned(),
             source_namespace: or_unknown(&source.namespace),
             source_workload: or_unknown(&source.workload),
             source_principal: or_unknown(&source.identity),
@@ -131,18 +128,22 @@ impl DenialLabels {
     }
 
     fn new(ends: EndsLabels, protocol: u8, rule: RuleName, reason: Reason) -> Self {
-        let protocol = match protocol {
-            TCP => "tcp",
-            UDP => "udp",
-            _ => "other",
-        };
         Self {
             ends,
-            protocol: protocol.to_owned(),
+            protocol: protocol_name(protocol).to_owned(),
             policy: rule.policy,
             rule: rule.rule,
             reason: reason.name().to_owned(),
         }
+    }
+}
+
+/// A protocol's name in metrics and answers of the admin socket.
+pub(crate) const fn protocol_name(number: u8) -> &'static str {
+    match number {
+        TCP => "tcp",
+        UDP => "udp",
+        _ => "other",
     }
 }
 

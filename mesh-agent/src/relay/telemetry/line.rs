@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use mesh_ebpf::abi::{TCP, UDP};
-use mesh_ebpf::policy::Direction;
 use serde::Serialize;
 
 use super::reasons::{is_failure, told};
-use super::record::{Party, Record, Transport, Verdict};
+use super::record::{Party, Record, Transport, Verdict, reporter_name};
 use crate::relay::resource::LogFormat;
 
 /// A line for a record, without its end.
@@ -29,7 +28,8 @@ pub(crate) struct Line<'a> {
     source: Side<'a>,
     destination: Side<'a>,
     proof: &'static str,
-    /// "tunnel" where it went, or was to go, through one.
+    /// "tunnel" where it went, or was to go, through one; "plaintext" where the kernel carries it to
+    /// where no name can be proven.
     #[serde(skip_serializing_if = "str::is_empty")]
     transport: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -83,11 +83,11 @@ impl<'a> Line<'a> {
     /// The line of a record.
     pub(crate) fn of(record: &'a Record) -> Self {
         let ended = record.verdict == Verdict::Ended;
-        let of_kernel = record.transport == Transport::Kernel;
+        let of_kernel = record.transport != Transport::Tunnel;
         Self {
             time: time(record.unix_nanoseconds),
             verdict: verdict(record.verdict),
-            reporter: reporter(record.reporter),
+            reporter: reporter_name(record.reporter),
             protocol: protocol(record.protocol),
             source: Side::of(&record.source),
             destination: Side::of(&record.destination),
@@ -133,7 +133,7 @@ fn text(record: &Record) -> String {
         protocol(record.protocol),
         side(&record.source),
         side(&record.destination),
-        reporter(record.reporter),
+        reporter_name(record.reporter),
         record.proof.name(),
     );
     let mut pair = |key: &str, value: &str| {
@@ -156,7 +156,7 @@ fn text(record: &Record) -> String {
         pair("bytes_sent", &record.bytes_sent.to_string());
         pair("bytes_received", &record.bytes_received.to_string());
         pair("duration_seconds", &seconds(record.duration_nanoseconds).to_string());
-        if record.transport == Transport::Kernel {
+        if record.transport != Transport::Tunnel {
             pair("rtt_microseconds", &record.rtt_microseconds.to_string());
             pair("retransmits", &record.retransmits.to_string());
         }
@@ -179,12 +179,17 @@ fn reason(record: &Record) -> &'static str {
 }
 
 fn check(record: &Record) -> &'static str {
-    if is_failure(record.reason) { told(record.reason).check } else { "" }
+    if is_failure(record.reason) || record.verdict == Verdict::Failed {
+        told(record.reason).check
+    } else {
+        ""
+    }
 }
 
 const fn transport(record: &Record) -> &'static str {
     match record.transport {
         Transport::Kernel => "",
+        Transport::Plaintext => "plaintext",
         Transport::Tunnel => "tunnel",
     }
 }
@@ -195,13 +200,6 @@ const fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Failed => "failed",
         Verdict::Audited => "audited",
         Verdict::Opened | Verdict::Ended => "allowed",
-    }
-}
-
-const fn reporter(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Egress => "source",
-        Direction::Ingress => "destination",
     }
 }
 

@@ -20,7 +20,7 @@ use crate::handover::Counts;
 use crate::relay::identity::Standing;
 use crate::relay::names::Names;
 use crate::relay::resource::Kind;
-use crate::relay::tunnel::report;
+use crate::relay::tunnel::counts;
 use connections::Connections;
 use families::Families;
 pub(crate) use identity::{NodeTrust, State as IdentityState, seconds_until};
@@ -68,7 +68,7 @@ pub(crate) struct Now<'a> {
     /// Resources held.
     pub resources: &'a [(Kind, usize)],
     /// What the workers count.
-    pub tunnel: &'a report::Counts,
+    pub tunnel: &'a counts::Counts,
     /// How the node's identities stand.
     pub identities: &'a [Standing],
     /// What the node believes and is believed by.

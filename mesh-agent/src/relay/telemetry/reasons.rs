@@ -18,6 +18,21 @@ pub(crate) const fn is_failure(reason: Reason) -> bool {
     matches!(reason, Reason::ListenerMissing) || reason as u16 >= Reason::NoCertificate as u16
 }
 
+/// Whether a reason is a decision of a policy, or of the mesh for want of one: what `denied` means.
+/// Anything else that never opened has failed, whoever gave up.
+pub(crate) const fn is_denial(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PolicyDenied
+            | Reason::NoRuleAllows
+            | Reason::DefaultDenied
+            | Reason::MtlsRequired
+            | Reason::EgressMtlsRequired
+            | Reason::PolicyMissing
+            | Reason::PolicyChanged
+    )
+}
+
 /// What to tell of a reason.
 pub(crate) const fn told(reason: Reason) -> Told {
     let (meaning, check) = match reason {
@@ -36,12 +51,12 @@ pub(crate) const fn told(reason: Reason) -> Told {
             "whether the source is enrolled and wired: `meshctl status`",
         ),
         Reason::EgressMtlsRequired => (
-            "the egress rule requires mTLS and the destination is not enrolled",
-            "whether the destination is to be enrolled, or the rule's `mtls` is too strict",
+            "the egress rule requires mTLS, and the destination is not enrolled; or it is UDP, and not to a pod of the same node that the kernel proves to",
+            "whether the destination is to be enrolled, or the rule's `mtls` is too strict; UDP has no tunnel",
         ),
         Reason::ListenerMissing => (
-            "the agent's listener in the pod is not there, so the tunnel cannot be reached",
-            "the log of `mesh-agent wire` on this node; a pod that was just wired gets its listener at once",
+            "the agent's listener is not there, so the tunnel cannot be reached",
+            "the log of `mesh-agent wire` on this node; a pod that was just wired gets its listener at once. A network namespace that the pod nested in its own has none",
         ),
         Reason::PolicyMissing => (
             "the pod's compiled policy is not in the kernel yet",
@@ -56,9 +71,10 @@ pub(crate) const fn told(reason: Reason) -> Told {
             "discovery does not know the pod and `enrolment.unknown` is Closed",
             "whether the controller sees the pod, and is connected: `meshctl status`",
         ),
-        Reason::FlowQuota => {
-            ("the pod holds as many connections as it may", "connections that the application does not close")
-        }
+        Reason::FlowQuota => (
+            "the pod has 131,072 connections open, or 512 while three quarters of the node's 262,144 are taken, or sends UDP on more than 20,000 new tuples in a second",
+            "connections that the application does not close, sockets it makes for every datagram",
+        ),
         Reason::SourceSpoofed => (
             "the packet's source address is not the pod's",
             "raw sockets, routes and container networks of the pod's own",
@@ -77,11 +93,23 @@ pub(crate) const fn told(reason: Reason) -> Told {
         ),
         Reason::Malformed => ("the packet cannot be judged", "path MTU, and who sends such packets"),
         Reason::AddressUnknown => {
-            ("nobody in the mesh is known by this address", "secondary addresses in the pod")
+            ("to an address that the pod is not known by", "secondary addresses in the pod")
         }
         Reason::VipHidden => (
             "another load balancer translated the Service address before the mesh saw it",
             "socket load balancing of the CNI plugin: turn it off for enrolled pods",
+        ),
+        Reason::PeerUnknown => (
+            "the Service's endpoint is an enrolled pod that this node does not know (yet, or any more), so it is not reached in plaintext",
+            "whether it goes on: `meshctl status` names what discovery could not deliver",
+        ),
+        Reason::PeersIncomplete => (
+            "nobody is known at the address, and the node has no room for every pod of the mesh",
+            "`meshctl status`: more pods than a node can know; a rule with `mtls: Off` opens addresses outside the mesh",
+        ),
+        Reason::DeliveryUnknown => (
+            "from an address that only relay delivers from, without a delivery of relay's",
+            "`mesh_kernel_flows_full_total` and `mesh_kernel_socket_storage_failed_total` of this node: a delivery found no room",
         ),
         Reason::Finished => ("both sides finished", ""),
         Reason::Reset => ("reset by either side", "the logs of both applications"),
@@ -96,7 +124,10 @@ pub(crate) const fn told(reason: Reason) -> Told {
             "closed by the mesh after a policy change denied it",
             "what changed in the policies that select the pod",
         ),
-        Reason::EndpointGone => ("closed by the mesh because its endpoint is gone", ""),
+        Reason::EndpointGone => (
+            "closed by the mesh because its endpoint, or the pod itself, is gone",
+            "whether the pod was to end; if it is there, whether discovery is fresh: `meshctl status`",
+        ),
         Reason::NoCertificate => (
             "the pod's identity has no valid certificate yet",
             "`meshctl identity` for the last renewal error, and `meshctl ca status`: does the controller run and issue?",
@@ -194,7 +225,7 @@ pub(crate) const fn told(reason: Reason) -> Told {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_failure, told};
+    use super::{is_denial, is_failure, told};
     use mesh_ebpf::abi::Reason;
 
     #[test]
@@ -204,6 +235,7 @@ mod tests {
             let told = told(reason);
             assert!(!told.meaning.is_empty(), "{reason:?}");
             assert!(!is_failure(reason) || !told.check.is_empty(), "{reason:?}");
+            assert!(!(is_failure(reason) && is_denial(reason)), "{reason:?}");
             assert!(!told.meaning.ends_with('.') && !told.check.ends_with('.'), "{reason:?}");
             assert!(
                 documentation.contains(&format!("`{}`", reason.name())),

@@ -1,5 +1,6 @@
-//! A kernel event with names in the place of numbers: what a line of the access log says and what
-//! metrics are labelled with.
+//! What happened to one connection, with names in the place of numbers, whether the kernel or a
+//! worker of the tunnel told it: what a line of the access log says and what metrics are labelled
+//! with.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -11,8 +12,9 @@ use super::reasons::is_failure;
 use super::{Context, kind_of};
 use crate::handover::FlowEvent;
 use crate::relay::names::{PodName, RuleName};
+use crate::relay::resource::Workload;
 
-/// One event, resolved.
+/// One thing that happened, resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {
     /// Unix time, nanoseconds.
@@ -106,10 +108,20 @@ impl Proof {
 /// What carries a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// The kernel alone, from socket to socket.
+    /// The kernel alone, from socket to socket on this node; or nothing, since it was refused.
     Kernel,
+    /// The kernel alone, in the clear, to where no name can be proven (SEMANTICS 2.6).
+    Plaintext,
     /// The tunnel between two agents.
     Tunnel,
+}
+
+/// The side that reports, by its name in log and metrics.
+pub(crate) const fn reporter_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Egress => "source",
+        Direction::Ingress => "destination",
+    }
 }
 
 /// One side of a connection.
@@ -135,7 +147,7 @@ impl Party {
             pod: if named { pod.name.clone() } else { String::new() },
             namespace: pod.namespace.clone(),
             workload: pod.workload.clone(),
-            identity: if proven { context.names.identity(pod) } else { String::new() },
+            identity: if proven && pod.enrolled { context.names.identity(pod) } else { String::new() },
         }
     }
 
@@ -160,6 +172,19 @@ impl Party {
             self.namespace.clone_from(&workload.namespace);
             self.workload.clone_from(&workload.workload);
         }
+    }
+}
+
+/// What carries what the kernel tells of. Only the connecting side knows.
+fn transport(event: &FlowEvent, context: Context<'_>) -> Transport {
+    let (destination, _) = event.destination;
+    let here = |workload: &Workload| workload.enrolled && workload.local.is_some();
+    let refused = kind_of(event.kind) == Some(EventKind::Denied);
+    let proven = destination.is_loopback() || context.desired.workloads_at(destination).any(here);
+    if event.direction == Direction::Ingress || refused || proven {
+        Transport::Kernel
+    } else {
+        Transport::Plaintext
     }
 }
 
@@ -196,7 +221,7 @@ impl Record {
             },
             reason: event.reason,
             proof,
-            transport: Transport::Kernel,
+            transport: transport(event, context),
             rule: context.names.rule(event.set, event.rule, event.direction),
             protocol: event.protocol,
             source,
@@ -216,7 +241,9 @@ impl Record {
     /// Whether somebody may ask why: a refusal, a failure, or an end by the mesh's own doing.
     pub(crate) fn is_trouble(&self) -> bool {
         match self.verdict {
-            Verdict::Denied | Verdict::Failed => true,
+            Verdict::Denied => true,
+            // Who gives up has asked nothing of the mesh.
+            Verdict::Failed => self.reason != Reason::Cancelled,
             Verdict::Audited | Verdict::Opened => false,
             Verdict::Ended => self.reason == Reason::PolicyChanged || is_failure(self.reason),
         }

@@ -9,7 +9,7 @@ use mesh_ebpf::abi::{EventKind, Origin, Reason};
 use mesh_ebpf::policy::{Direction, SetId, rule};
 
 use super::{Context, LogLevel, Telemetry, record::Record};
-use crate::handover::{Counts, DenialCount, FlowEvent, FlowSample, PolicySet, uid_hash};
+use crate::handover::{Counts, DenialCount, EndpointEntry, FlowEvent, FlowSample, PolicySet, uid_hash};
 use crate::relay::compile::NO_RULE_ALLOWS;
 use crate::relay::desired::Desired;
 use crate::relay::names::Names;
@@ -66,7 +66,12 @@ impl World {
                     protocol: Protocol::Tcp,
                     port: 80,
                     node_port: None,
-                    endpoints: vec![("10.0.0.2".parse().unwrap(), 8080, 1)],
+                    endpoints: vec![EndpointEntry {
+                        address: "10.0.0.2".parse().unwrap(),
+                        port: 8080,
+                        weight: 1,
+                        enrolled: true,
+                    }],
                 }],
                 affinity_seconds: 0,
             }),
@@ -162,6 +167,28 @@ fn a_line_of_text() {
         denied,
         r#"2026-11-21T10:00:00.123456Z denied TCP bank/teller-1(10.0.0.1:40000) -> bank/vault-1(10.0.0.2:8080) reporter=destination proof=unproven destination_identity=spiffe://cluster.local/ns/bank/sa/vault policy=AccessPolicy/bank/vault rule="(no rule allows)" dialled=10.0.0.2:8080 reason=NoRuleAllows"#
     );
+}
+
+#[test]
+fn what_leaves_in_the_clear_says_so_and_claims_no_name() {
+    let mut world = World::new();
+    let enrolled = world.desired.workloads_at([10, 0, 0, 2].into()).next().unwrap().clone();
+    let cleared = |world: &World| {
+        let record = Record::resolve(&event(EventKind::Closed, Reason::Finished), world.context());
+        super::line::format(&record, LogFormat::Json)
+    };
+    for (workload, plaintext, named) in [
+        (Workload { enrolled: false, ..enrolled.clone() }, true, false),
+        (Workload { local: None, ..enrolled.clone() }, true, true),
+        (enrolled, false, true),
+    ] {
+        world.names.learn(&workload);
+        world.desired.set("vault-1", Resource::Workload(workload));
+        let line = cleared(&world);
+        assert_eq!(line.contains(r#""transport":"plaintext""#), plaintext, "{line}");
+        assert_eq!(line.contains("/sa/vault"), named, "{line}");
+        assert!(line.contains(r#""pod":"vault-1""#) && line.contains("rtt_microseconds"), "{line}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::flows::Progress;
 use super::labels::{DenialLabels, FlowLabels};
-use super::reasons::is_failure;
+use super::reasons::is_denial;
 use super::record::{Party, Proof, Record, Transport, Verdict};
 use super::{Context, Telemetry};
 use crate::handover::uid_hash;
@@ -121,8 +121,8 @@ impl Record {
             verdict: match report.stage {
                 Stage::Opened => Verdict::Opened,
                 Stage::Closed => Verdict::Ended,
-                Stage::Refused if is_failure(report.reason) => Verdict::Failed,
-                Stage::Refused => Verdict::Denied,
+                Stage::Refused if is_denial(report.reason) => Verdict::Denied,
+                Stage::Refused => Verdict::Failed,
             },
             reason: report.reason,
             proof,

@@ -22,7 +22,7 @@ use crate::relay::tls::testing::{Authority, Wanted};
 
 #[derive(Clone)]
 pub(super) struct Controller {
-    authority: Arc<Authority>,
+    authority: Arc<Mutex<Arc<Authority>>>,
     state: Arc<Mutex<State>>,
     streamed: Arc<Notify>,
     server: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -48,7 +48,7 @@ struct State {
 impl Controller {
     pub(super) fn start(socket: &Path) -> Self {
         let controller = Self {
-            authority: Arc::new(Authority::new("cluster.local")),
+            authority: Arc::new(Mutex::new(Arc::new(Authority::new("cluster.local")))),
             state: Arc::default(),
             streamed: Arc::default(),
             server: Arc::default(),
@@ -60,13 +60,23 @@ impl Controller {
     /// Listens; again, after [`Controller::stop`].
     pub(super) fn serve(&self, socket: &Path) {
         let _ = std::fs::remove_file(socket);
-        let incoming = TlsIncoming::new(UnixListener::bind(socket).unwrap(), &self.authority);
+        let incoming = TlsIncoming::new(UnixListener::bind(socket).unwrap(), &self.authority());
         let server = tonic::transport::Server::builder()
             .add_service(ads::AggregatedDiscoveryServiceServer::new(self.clone()))
             .add_service(NodeIdentityServer::new(self.clone()))
             .serve_with_incoming(incoming);
         let server = tokio::spawn(async move { server.await.unwrap() });
         *self.server.lock().unwrap() = Some(server);
+    }
+
+    fn authority(&self) -> Arc<Authority> {
+        self.authority.lock().unwrap().clone()
+    }
+
+    /// Gets another trust domain; it holds for new connections and certificates.
+    pub(super) fn rename(&self, trust_domain: &str) {
+        let renamed = Arc::new(self.authority().renamed(trust_domain));
+        *self.authority.lock().unwrap() = renamed;
     }
 
     /// Goes away, with every connection.
@@ -82,16 +92,17 @@ impl Controller {
         self.state.lock().unwrap().tokens.push(token.clone());
         let file = serde_json::json!({
             "version": 1, "node": node, "token": token,
-            "trustDomain": self.authority.trust_domain, "roots": self.authority.roots_pem(),
+            "trustDomain": self.authority().trust_domain, "roots": self.authority().roots_pem(),
         });
         std::fs::write(path, file.to_string()).unwrap();
     }
 
     pub(super) fn trust_bundle(&self) -> api::TrustBundle {
+        let authority = self.authority();
         api::TrustBundle {
-            trust_domain: self.authority.trust_domain.clone(),
-            roots: vec![self.authority.root().to_vec()],
-            issuer_key_id: self.authority.issuer_key_id.clone(),
+            trust_domain: authority.trust_domain.clone(),
+            roots: vec![authority.root().to_vec()],
+            issuer_key_id: authority.issuer_key_id.clone(),
             revoked: Vec::new(),
         }
     }
@@ -107,7 +118,7 @@ impl Controller {
     }
 
     fn sign(&self, name: String, csr: &[u8]) -> Response<CertificateReply> {
-        let reply = self.authority.sign(csr, &Wanted::new(&name));
+        let reply = self.authority().sign(csr, &Wanted::new(&name));
         self.state.lock().unwrap().signed.push(name);
         Response::new(reply)
     }
@@ -219,11 +230,13 @@ impl NodeIdentity for Controller {
             let known = known.ok_or_else(|| Status::permission_denied("the token was used already"))?;
             state.tokens.remove(known);
         }
-        Ok(self.sign(format!("spiffe://cluster.local/mesh/node/{}", request.node), &request.csr))
+        let name = format!("spiffe://{}/mesh/node/{}", self.authority().trust_domain, request.node);
+        Ok(self.sign(name, &request.csr))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<CertificateReply>, Status> {
-        Ok(self.sign("spiffe://cluster.local/mesh/node/n1".to_owned(), &request.into_inner().csr))
+        let name = format!("spiffe://{}/mesh/node/n1", self.authority().trust_domain);
+        Ok(self.sign(name, &request.into_inner().csr))
     }
 
     async fn issue(&self, request: Request<IssueRequest>) -> Result<Response<CertificateReply>, Status> {
@@ -232,6 +245,7 @@ impl NodeIdentity for Controller {
         }
         let request = request.into_inner();
         let account = request.pod_uid.trim_start_matches("uid-").to_owned();
-        Ok(self.sign(format!("spiffe://cluster.local/ns/bank/sa/{account}"), &request.csr))
+        let name = format!("spiffe://{}/ns/bank/sa/{account}", self.authority().trust_domain);
+        Ok(self.sign(name, &request.csr))
     }
 }

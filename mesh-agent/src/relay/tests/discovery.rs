@@ -184,6 +184,55 @@ fn a_controller_that_begins_anew_is_joined_anew() {
 }
 
 #[test]
+fn a_node_goes_on_when_the_trust_domain_changes() {
+    const RENAMED: &str = "spiffe://example.org/mesh/node/n1";
+    scene(async |scene| {
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let node = start_joining(&scene, memory.path()).await;
+        until("a stream", || node.discovery.connected.get()).await;
+        tell_bank(&scene.controller).await;
+        until("the trust", || node.trust.current().trust_domain == "cluster.local").await;
+
+        scene.controller.rename("example.org");
+        scene.controller.send(&[("default", scene.controller.trust_bundle())], &[]).await;
+        // Its certificate is of the domain of before, and long before its end.
+        let signed = |name: &str| scene.controller.signed().iter().any(|signed| signed == name);
+        until("the certificate of the new domain", || signed(RENAMED)).await;
+
+        // The controller shows another name from now on.
+        scene.controller.stop();
+        until("the break", || !node.discovery.connected.get()).await;
+        scene.controller.serve(&scene.directory.join("ads.sock"));
+        until("a stream", || node.discovery.connected.get()).await;
+
+        // And so does the next run, with what is kept.
+        let kept = std::fs::read_to_string(memory.path().join("node.pem")).unwrap();
+        assert!(kept.contains("BEGIN TRUST DOMAIN"));
+        let second = tempfile::tempdir_in("/dev/shm").unwrap();
+        std::fs::write(second.path().join("node.pem"), kept).unwrap();
+        let node = start_in(&scene, second.path()).await;
+        until("a stream", || node.discovery.connected.get()).await;
+    });
+}
+
+#[test]
+fn trust_is_acknowledged_when_it_is_kept_and_waits_for_nothing_else() {
+    scene(async |scene| {
+        let acknowledged = |kind: &str| {
+            let all = scene.controller.acknowledged();
+            all.iter().filter(|request| request.type_url.ends_with(kind)).count()
+        };
+        scene.controller.send(&[("default", scene.controller.trust_bundle())], &[]).await;
+        until("it is in force", || scene.node.trust.current().trust_domain == "cluster.local").await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(acknowledged("TrustBundle"), 0, "after a restart the node would not know it");
+        tell_bank(&scene.controller).await;
+        until("both", || acknowledged("TrustBundle") == 2).await;
+        assert!(scene.directory.join("snapshot").exists());
+    });
+}
+
+#[test]
 fn a_spent_token_says_what_to_do() {
     scene(async |scene| {
         until("it joined", || !scene.controller.signed().is_empty()).await;
@@ -192,7 +241,7 @@ fn a_spent_token_says_what_to_do() {
         let node = start_in(&scene, &second).await;
         let trouble = || node.discovery.trouble.borrow().clone();
         until("the refusal", || trouble().contains("the token was used already")).await;
-        assert!(trouble().contains("ask the controller for a new join file"), "{}", trouble());
+        assert!(trouble().contains("`meshctl ca join NODE`"), "{}", trouble());
     });
 }
 

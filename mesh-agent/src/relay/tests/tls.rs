@@ -27,7 +27,7 @@ impl TlsIncoming {
         roots.add(authority.root().clone()).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
         let verifier = verifier.allow_unauthenticated().build().unwrap();
-        let own = authority.issue(&Wanted::new("spiffe://cluster.local/mesh/control"));
+        let own = authority.issue(&Wanted::new(&format!("spiffe://{}/mesh/control", authority.trust_domain)));
         let mut config = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()

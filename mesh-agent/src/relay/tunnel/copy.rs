@@ -7,7 +7,8 @@
 //!   more than it gives, give back what was not used. Capacity is never held while there is
 //!   nothing to send: it is taken from the connection's window, which the neighbours share.
 //! - **into the pod**: the peer's window is opened again only for bytes that the application's
-//!   socket took (RFC 9113, 5.2), so a slow reader stops its own stream and no other.
+//!   socket took (RFC 9113, 5.2), so a slow reader stops its own stream and no other. What came
+//!   and has no room waits in a [`Backlog`].
 //!
 //! Either side may finish first (half-close: FIN is END_STREAM). A reset on one side is a reset on
 //! the other (RFC 9113, 8.5). Sockets are set to answer their end with RST until both directions
@@ -30,6 +31,7 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 
+use super::backlog::Backlog;
 use super::report::Connection;
 
 /// Bytes of a frame's header (RFC 9113, 4.1).
@@ -197,17 +199,24 @@ async fn capacity(send: &mut SendStream<Bytes>) -> Result<usize, End> {
 }
 
 async fn into_pod(socket: &TcpStream, receive: &mut RecvStream, connection: &Connection) -> Result<(), End> {
-    while let Some(data) = poll_fn(|context| receive.poll_data(context)).await {
-        let mut data = data.map_err(End::of)?;
-        while !data.is_empty() {
-            match socket.try_write(&data) {
+    let mut backlog = Backlog::default();
+    let mut finished = false;
+    while !(finished && backlog.is_empty()) {
+        if backlog.is_empty() {
+            match poll_fn(|context| receive.poll_data(context)).await {
+                Some(data) => backlog.push(data.map_err(End::of)?),
+                None => finished = true,
+            }
+        }
+        while !backlog.is_empty() {
+            match socket.try_write(backlog.front()) {
                 Ok(written) => {
                     connection.carried(false, written);
                     receive.flow_control().release_capacity(written).map_err(End::of)?;
-                    let _ = data.split_to(written);
+                    backlog.advance(written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    socket.writable().await.map_err(End::Local)?;
+                    gather(socket, receive, &mut backlog, &mut finished).await?;
                 }
                 Err(error) => return Err(End::Local(error)),
             }
@@ -218,4 +227,24 @@ async fn into_pod(socket: &TcpStream, receive: &mut RecvStream, connection: &Con
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
         done => done.map_err(End::Local),
     }
+}
+
+/// Waits for room in the socket, and takes what comes meanwhile.
+async fn gather(
+    socket: &TcpStream,
+    receive: &mut RecvStream,
+    backlog: &mut Backlog,
+    finished: &mut bool,
+) -> Result<(), End> {
+    poll_fn(|context| {
+        while !*finished {
+            match receive.poll_data(context) {
+                Poll::Ready(Some(data)) => backlog.push(data.map_err(End::of)?),
+                Poll::Ready(None) => *finished = true,
+                Poll::Pending => break,
+            }
+        }
+        socket.poll_write_ready(context).map_err(End::Local)
+    })
+    .await
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use mesh_ebpf::abi::Reason;
 
+use super::closer::Closer;
 use super::copy::End;
-use super::open::Closer;
 use super::sockets::DialError;
 use crate::relay::tls::TlsFault;
 
@@ -71,6 +71,13 @@ impl Failure {
     /// TLS failed with the peer at an address.
     pub(crate) fn of_tls(fault: &TlsFault, peer: SocketAddr) -> Self {
         Self::new(fault.reason(), format!("tunnel with {peer}: {fault}"))
+    }
+
+    /// HTTP/2 failed before there was an answer.
+    pub(crate) fn of_http(error: &h2::Error, peer: SocketAddr) -> Self {
+        let protocol = error.is_library() && (error.is_go_away() || error.is_reset());
+        let reason = if protocol { Reason::PeerNotHbone } else { Reason::PeerFailed };
+        Self::new(reason, format!("tunnel with {peer}: HTTP/2: {error}"))
     }
 
     /// How an open connection ended; `tunnel` is what may have ended the tunnel under it.

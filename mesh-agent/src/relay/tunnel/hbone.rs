@@ -17,7 +17,7 @@
 //! | [`authority`] | `:authority` |
 //! | [`forwarded`] | `forwarded` |
 //! | [`baggage`] | `baggage` |
-//! | [`proxy_status`] | `proxy-status` |
+//! | [`proxy_status`](fn@proxy_status) | `proxy-status` |
 //! | [`status`] | `:status`, and what it means as a [`Reason`] |
 //!
 //! [`Reason`]: mesh_ebpf::abi::Reason

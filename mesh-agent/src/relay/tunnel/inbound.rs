@@ -8,6 +8,7 @@
 //! windows ([`session`](super::session)), the time to a first request and between streams, and
 //! streams it gives up at once ([`Patience`]).
 
+mod patience;
 mod stream;
 
 use std::cell::RefCell;
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mesh_ebpf::abi::Reason;
@@ -25,55 +26,45 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::Worker;
 use super::copy::abort_on_close;
+use super::counts::Gauge;
 use super::failure::Failure;
-use super::limits::Handshake;
+use super::limits::{Caller, Handshake, TunnelCounted};
 use super::open::What;
-use super::outbound::Pod;
-use super::pool::HANDSHAKE_WITHIN;
 use super::read_ahead::ReadAhead;
-use super::report::{Connection, Gauge, PeerIdentity, Side};
+use super::report::{Connection, PeerIdentity, Side};
 use super::session::{
-    CONNECTION_WINDOW, FRAME, HEADERS, SEND_BUFFER, STREAM_WINDOW, STREAMS, Session, alive,
+    CONNECTION_WINDOW, FAREWELL_WITHIN, FRAME, HANDSHAKE_WITHIN, HEADERS, SEND_BUFFER, STREAM_WINDOW,
+    STREAMS, Session, silent,
 };
 use super::sockets::Sockets;
+use super::{Pod, Worker, accept as next, ready};
 use crate::relay::identity::Certificate;
-use crate::relay::tls::{self, fault_of};
+use crate::relay::tls::{self, End, fault_of};
+use patience::Patience;
 
-/// How long a tunnel may have no stream, from the start or since the last.
+/// How long a new tunnel may be without its first stream.
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(10);
-/// The same after it had one.
+/// How long one may be without any after it had one.
 const IDLE: Duration = Duration::from_secs(300);
-/// How long a tunnel that says farewell may take.
-const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
-/// How long to wait when no connection can be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Takes the tunnels of a pod, for as long as it is not dropped.
 pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener: TcpListener) {
-    worker.ready(&pod.uid).await;
+    ready(&worker.world, &worker.identities, &pod.uid).await;
     let shown = Rc::new(Shown::default());
     loop {
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
-            Err(error) => {
-                tracing::warn!(pod = %pod.uid, %error, "accepting a tunnel");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        let socket = next(&listener, &pod).await;
         let mut connection = worker.reporter.begin(Side::Destination, &pod.uid, None);
-        let (peer, handshake) = match admit(&worker, &pod, &socket, &mut connection) {
+        let admitted = match admit(&worker, &pod, &socket, &mut connection) {
             Ok(admitted) => admitted,
             Err(failure) => {
-                worker.reporter.counts().shed.fetch_add(1, Ordering::Relaxed);
                 connection.end(failure.reason, &*failure.detail);
                 continue;
             }
         };
         let (worker, pod, shown) = (Rc::clone(&worker), pod.clone(), Rc::clone(&shown));
         tokio::task::spawn_local(async move {
+            let Admitted { peer, handshake, counted } = admitted;
             match greet(&worker, &pod, &shown, socket, peer, handshake, &mut connection).await {
                 Ok((stream, session)) => {
                     connection.forget();
@@ -81,8 +72,17 @@ pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener
                 }
                 Err(failure) => connection.end(failure.reason, &*failure.detail),
             }
+            drop(counted);
         });
     }
+}
+
+/// A connection that may become a tunnel.
+struct Admitted {
+    /// Where it comes from.
+    peer: SocketAddr,
+    handshake: Handshake,
+    counted: TunnelCounted,
 }
 
 fn admit<S: Sockets>(
@@ -90,24 +90,26 @@ fn admit<S: Sockets>(
     pod: &Pod,
     socket: &TcpStream,
     connection: &mut Connection,
-) -> Result<(SocketAddr, Handshake), Failure> {
+) -> Result<Admitted, Failure> {
     let peer = worker
         .sockets
         .peer(socket)
         .and_then(|peer| socket.set_nodelay(true).map(|()| peer))
         .map_err(|error| Failure::new(Reason::Cancelled, format!("the tunnel's socket: {error}")))?;
     connection.report.source = Some(peer);
-    let shed = |failure: Failure| {
+    let abort = |failure: Failure| {
         // No TIME_WAIT for what is not even looked at.
         let _ = abort_on_close(socket);
         failure
     };
-    worker.spare(&pod.uid, socket).map_err(shed)?;
-    let handshake = worker
-        .handshakes
-        .begin(&pod.uid, Some(peer.ip()))
-        .map_err(|error| shed(Failure::new(Reason::RelayExhausted, error.to_string())))?;
-    Ok((peer, handshake))
+    let at_bound = |said: String| abort(worker.shed(Failure::new(Reason::RelayExhausted, said)));
+    worker.spare(socket, worker.open.held(&pod.uid)).map_err(abort)?;
+    let counted =
+        worker.tunnels.take(&pod.uid, peer.ip()).map_err(|too_many| at_bound(too_many.to_string()))?;
+    let caller = Caller { address: peer.ip(), known: worker.world.expected(peer.ip(), 0).is_ok() };
+    let handshake =
+        worker.handshakes.begin(&pod.uid, Some(caller)).map_err(|too_many| at_bound(too_many.to_string()))?;
+    Ok(Admitted { peer, handshake, counted })
 }
 
 /// What a pod shows, made anew when its certificate changes.
@@ -142,6 +144,7 @@ async fn greet<S: Sockets>(
         .resident(&pod.uid)
         .ok_or_else(|| Failure::new(Reason::EndpointGone, "discovery does not know the pod as enrolled"))?;
     connection.report.own = Some(Arc::clone(&resident.id));
+    tokio::time::sleep(handshake.wait()).await;
     let certificate = worker.certificate(&resident.id).await?;
     let config = shown.config(worker, certificate);
     let stream = match timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(config).accept(ReadAhead::new(socket)))
@@ -154,7 +157,8 @@ async fn greet<S: Sockets>(
             return Err(Failure::new(Reason::TlsFailed, detail));
         }
     };
-    let session = Session::of(stream.get_ref().1, true).map_err(|fault| Failure::of_tls(&fault, peer))?;
+    let session =
+        Session::of(stream.get_ref().1, End::Client).map_err(|fault| Failure::of_tls(&fault, peer))?;
     connection.report.peer = PeerIdentity::Proven(Arc::clone(&session.id));
     drop(handshake);
     worker.reporter.counts().handshakes.fetch_add(1, Ordering::Relaxed);
@@ -193,13 +197,7 @@ async fn serve<S: Sockets>(
         closer: Rc::clone(place.closer()),
         patience: Rc::clone(&patience),
     });
-    let answers = connection.ping_pong().map(alive);
-    let silent = async {
-        match answers {
-            Some(alive) => alive.await,
-            None => std::future::pending().await,
-        }
-    };
+    let silent = silent(connection.ping_pong());
     tokio::pin!(silent);
     let farewell = async {
         tokio::select! {
@@ -242,59 +240,5 @@ async fn serve<S: Sockets>(
                 connection.graceful_shutdown();
             }
         }
-    }
-}
-
-/// How many streams a peer may give up before they were answered: a bucket of [`Patience::MOST`]
-/// that fills again by [`Patience::PER_SECOND`]. h2 bounds those that are reset before relay has
-/// seen them; these cost a connect to the application each (CVE-2023-44487).
-#[derive(Debug)]
-struct Patience {
-    left: std::cell::Cell<(f64, Instant)>,
-    gone: tokio::sync::Notify,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { left: std::cell::Cell::new((Self::MOST, Instant::now())), gone: tokio::sync::Notify::new() }
-    }
-}
-
-impl Patience {
-    const MOST: f64 = 256.0;
-    const PER_SECOND: f64 = 64.0;
-
-    /// A stream was given up.
-    fn try_with(&self, now: Instant) {
-        let (left, then) = self.left.get();
-        let regained = now.saturating_duration_since(then).as_secs_f64() * Self::PER_SECOND;
-        let left = (left + regained).min(Self::MOST) - 1.0;
-        self.left.set((left, now));
-        if left < 0.0 {
-            self.gone.notify_one();
-        }
-    }
-
-    async fn lost(&self) {
-        self.gone.notified().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Patience;
-    use std::time::{Duration, Instant};
-
-    #[test]
-    fn patience_runs_out_and_comes_back() {
-        let patience = Patience::default();
-        let start = Instant::now();
-        let gives_up = |times: u32, at: Duration| {
-            (0..times).for_each(|_| patience.try_with(start + at));
-            patience.left.get().0 < 0.0
-        };
-        assert!(!gives_up(256, Duration::ZERO));
-        assert!(!gives_up(60, Duration::from_secs(1)));
-        assert!(gives_up(60, Duration::from_millis(1001)));
     }
 }

@@ -9,42 +9,10 @@ use std::sync::Arc;
 
 use mesh_api::SpiffeId;
 use mesh_ebpf::abi::Reason;
-use tokio::sync::Notify;
 
+use super::closer::Closer;
+use super::limits::Held;
 use super::session::Session;
-
-/// Ends one thing, from anywhere in its worker.
-#[derive(Debug, Default)]
-pub(crate) struct Closer {
-    reason: Cell<Option<Reason>>,
-    closed: Notify,
-}
-
-impl Closer {
-    /// Ends it; the first reason stands.
-    pub(crate) fn close(&self, reason: Reason) {
-        if self.reason.get().is_none() {
-            self.reason.set(Some(reason));
-        }
-        self.closed.notify_waiters();
-    }
-
-    /// Why it was ended, if it was.
-    pub(crate) fn reason(&self) -> Option<Reason> {
-        self.reason.get()
-    }
-
-    /// Waits until it is.
-    pub(crate) async fn closed(&self) -> Reason {
-        loop {
-            // One thread: nothing happens between the look and the wait.
-            if let Some(reason) = self.reason.get() {
-                return reason;
-            }
-            self.closed.notified().await;
-        }
-    }
-}
 
 /// Who was let in, and to what: enough to ask again.
 #[derive(Debug, Clone)]
@@ -79,12 +47,33 @@ pub(crate) struct Entry {
     closer: Rc<Closer>,
 }
 
-/// Everything open of one kind in a worker.
+/// What one pod has open.
+#[derive(Debug, Clone, Copy, Default)]
+struct OfPod {
+    /// Connections of applications.
+    streams: usize,
+    tunnels: usize,
+}
+
+impl OfPod {
+    fn of(&mut self, what: &What) -> &mut usize {
+        match what {
+            What::Stream | What::Admitted(_) => &mut self.streams,
+            What::Session(_) => &mut self.tunnels,
+        }
+    }
+
+    const fn all(self) -> usize {
+        self.streams + self.tunnels
+    }
+}
+
+/// Everything open in a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     entries: RefCell<HashMap<u64, Entry>>,
-    /// Connections of applications, by pod.
-    pods: RefCell<HashMap<Arc<str>, usize>>,
+    /// How many of them each pod has.
+    pods: RefCell<HashMap<Arc<str>, OfPod>>,
     next: Cell<u64>,
 }
 
@@ -94,9 +83,7 @@ impl Open {
         let number = self.next.get();
         self.next.set(number + 1);
         let closer = Rc::new(Closer::default());
-        if !matches!(what, What::Session(_)) {
-            *self.pods.borrow_mut().entry(Arc::clone(pod)).or_default() += 1;
-        }
+        *self.pods.borrow_mut().entry(Arc::clone(pod)).or_default().of(&what) += 1;
         let entry = Entry { pod: Arc::clone(pod), what, closer: Rc::clone(&closer) };
         self.entries.borrow_mut().insert(number, entry);
         Place { open: Rc::clone(self), number, closer }
@@ -104,14 +91,17 @@ impl Open {
 
     /// How many connections of applications there are.
     pub(crate) fn streams(&self) -> usize {
-        self.pods.borrow().values().sum()
+        self.pods.borrow().values().map(|of_pod| of_pod.streams).sum()
     }
 
-    /// Whether a pod has more connections than an equal share of all, among the pods that have any.
-    pub(crate) fn is_over_its_share(&self, pod: &Arc<str>) -> bool {
+    /// What a pod has open, beside all others. Tunnels count: each is an open file, too.
+    pub(crate) fn held(&self, pod: &Arc<str>) -> Held {
         let pods = self.pods.borrow();
-        let all: usize = pods.values().sum();
-        pods.get(pod).is_some_and(|of_pod| of_pod * pods.len() > all)
+        Held {
+            by_pod: pods.get(pod).map_or(0, |of_pod| of_pod.all()),
+            by_all: pods.values().map(|of_pod| of_pod.all()).sum(),
+            pods: pods.len(),
+        }
     }
 
     /// Whether nothing is open at all.
@@ -160,13 +150,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let Some(entry) = self.open.entries.borrow_mut().remove(&self.number) else { return };
-        if matches!(entry.what, What::Session(_)) {
-            return;
-        }
         let mut pods = self.open.pods.borrow_mut();
-        if let Some(count) = pods.get_mut(&entry.pod) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(of_pod) = pods.get_mut(&entry.pod) {
+            *of_pod.of(&entry.what) -= 1;
+            if of_pod.all() == 0 {
                 pods.remove(&entry.pod);
             }
         }
@@ -176,6 +163,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::{Open, What};
+    use crate::relay::tunnel::limits::Held;
     use mesh_ebpf::abi::Reason;
     use std::rc::Rc;
 
@@ -194,15 +182,15 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_equal_among_the_pods_that_have_any() {
+    fn what_a_pod_holds_is_known_beside_the_others() {
         let open = Rc::new(Open::default());
         let enter = |pod: &str| open.enter(&pod.into(), What::Stream);
         let mut held: Vec<_> = (0..10).map(|_| enter("greedy")).collect();
-        assert!(!open.is_over_its_share(&"greedy".into()), "there is nobody to share with");
         held.push(enter("modest"));
-        assert!(open.is_over_its_share(&"greedy".into()));
-        assert!(!open.is_over_its_share(&"modest".into()));
+        assert_eq!(open.held(&"greedy".into()), Held { by_pod: 10, by_all: 11, pods: 2 });
+        assert_eq!(open.held(&"nobody".into()), Held { by_pod: 0, by_all: 11, pods: 2 });
         drop(held);
-        assert!(!open.is_over_its_share(&"greedy".into()) && open.pods.borrow().is_empty());
+        assert_eq!(open.held(&"greedy".into()), Held::default());
+        assert!(open.pods.borrow().is_empty());
     }
 }

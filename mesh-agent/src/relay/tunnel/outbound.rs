@@ -8,19 +8,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::{HeaderValue, Request};
-use mesh_ebpf::abi::{FlowRecord, Origin, Reason};
+use mesh_ebpf::abi::{Flow, FlowRecord, Origin, Reason};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::Worker;
 use super::copy::{abort_on_close, carry};
 use super::failure::Failure;
 use super::hbone::{self, baggage, status};
@@ -28,36 +26,20 @@ use super::open::What;
 use super::pool::{self, Key, Lease};
 use super::report::{Connection, PeerIdentity, Side};
 use super::sockets::Sockets;
-use crate::relay::world::Resident;
+use super::{Pod, Worker, accept as next, ready};
+use crate::handover::uid_hash;
+use crate::relay::world::{Absent, Resident};
 
 /// How long the other end may take to answer a request: its own connect takes up to 5 seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often a request that the other end has not processed is made again.
 const ATTEMPTS: usize = 3;
-/// How long to wait when no connection can be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// A pod whose connections are taken.
-#[derive(Debug, Clone)]
-pub(crate) struct Pod {
-    /// Its UID.
-    pub uid: Arc<str>,
-    /// Cookie of its network namespace.
-    pub netns: u64,
-}
 
 /// Takes the connections of a pod, for as long as it is not dropped.
 pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener: TcpListener) {
-    worker.ready(&pod.uid).await;
+    ready(&worker.world, &worker.identities, &pod.uid).await;
     loop {
-        let mut socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
-            Err(error) => {
-                tracing::warn!(pod = %pod.uid, %error, "accepting an outbound connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        let mut socket = next(&listener, &pod).await;
         let mut connection = worker.reporter.begin(Side::Source, &pod.uid, None);
         connection.report.source = worker.sockets.peer(&socket).ok();
         // What is not carried to its end is a RST.
@@ -65,8 +47,7 @@ pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener
             connection.end(Reason::Cancelled, format!("the application's socket: {error}"));
             continue;
         }
-        if let Err(failure) = worker.spare(&pod.uid, &socket) {
-            worker.reporter.counts().shed.fetch_add(1, Ordering::Relaxed);
+        if let Err(failure) = worker.spare(&socket, worker.open.held(&pod.uid)) {
             connection.end(failure.reason, &*failure.detail);
             continue;
         }
@@ -101,15 +82,18 @@ async fn serve<S: Sockets>(
             let detail = format!("reading the flow's record: {error}; the mesh's getsockopt program is not attached to this agent's cgroup (`meshctl check`)");
             Failure::new(Reason::FlowUnknown, detail)
         })?
-        .filter(|record| record.netns == pod.netns && record.origin == Origin::Pod as u8)
+        .filter(|record| is_of(record, pod))
         .ok_or_else(|| Failure::new(Reason::FlowUnknown, "no socket of the pod published this connection"))?;
     let resident = worker.world.resident(&pod.uid).ok_or_else(|| {
         Failure::new(Reason::EndpointGone, "discovery does not know the source pod as enrolled")
     })?;
     let client = client(worker, socket, &resident);
     let destination = note(connection, &record, &resident, client);
-    let expected = worker.world.expected(destination.ip()).ok_or_else(|| {
-        let detail = format!("discovery knows no enrolled pod at {} any more", destination.ip());
+    let expected = worker.world.expected(destination.ip(), record.peer_group).map_err(|absent| {
+        let detail = match absent {
+            Absent::Nobody => format!("discovery knows no enrolled pod at {} any more", destination.ip()),
+            Absent::Another => format!("{} is another pod's by now", destination.ip()),
+        };
         Failure::new(Reason::EndpointGone, detail)
     })?;
     let hoped =
@@ -148,6 +132,14 @@ async fn serve<S: Sockets>(
         }
     }
     unreachable!("the last attempt returns")
+}
+
+/// Whether the kernel's record is of a socket of the pod that was redirected here.
+fn is_of(record: &FlowRecord, pod: &Pod) -> bool {
+    record.netns == pod.netns
+        && record.uid == uid_hash(&pod.uid)
+        && record.origin == Origin::Pod as u8
+        && record.flags & Flow::TUNNELLED != 0
 }
 
 /// The application's own socket, as the other end is told: from another address than the pod's only
@@ -239,9 +231,10 @@ fn refused(lease: &Lease, error: &h2::Error, destination: SocketAddr) -> Refused
         let failure = Failure::new(fault.reason(), format!("tunnel to {destination}: {fault}"));
         return Refused::Answered(failure);
     }
-    let protocol = error.is_library() && (error.is_go_away() || error.is_reset());
-    let reason = if protocol { Reason::PeerNotHbone } else { Reason::PeerFailed };
-    let failure = Failure::new(reason, format!("tunnel to {destination}: {error}"));
+    if let Some(failure) = lease.turned_away() {
+        return Refused::Answered(failure);
+    }
+    let failure = Failure::of_http(error, destination);
     // REFUSED_STREAM and GOAWAY say that nothing was done (RFC 9113, 8.7); a tunnel that was idle
     // may have been closed before the request came.
     let unprocessed = error.reason() == Some(h2::Reason::REFUSED_STREAM)

@@ -16,8 +16,13 @@ use mesh_ebpf::abi::Reason;
 use mesh_ebpf::policy::SetId;
 use tokio::sync::mpsc;
 
+use super::counts::{Counts, Gauge};
+
 /// Reports that may wait for the control thread.
 pub(crate) const REPORTS: usize = 4096;
+
+/// Octets of a report's detail; the rest is cut off.
+const DETAIL: usize = 512;
 
 /// Which side of the tunnel reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,99 +105,6 @@ pub(crate) struct Report {
     pub received: u64,
     /// Since the application's connect (source) or the request (destination).
     pub duration: Duration,
-}
-
-/// Exact counts of the data path, read by telemetry at any time.
-#[derive(Debug)]
-pub(crate) struct Counts {
-    /// Connections of local pods that go out through the tunnel now, opening ones included.
-    pub outbound_open: AtomicU64,
-    /// Connections delivered to local pods now, opening ones included.
-    pub inbound_open: AtomicU64,
-    /// Tunnels (TLS connections) made by local pods that are up now.
-    pub tunnels_out: AtomicU64,
-    /// Tunnels accepted for local pods that are up now.
-    pub tunnels_in: AtomicU64,
-    /// Handshakes under way now, both directions.
-    pub handshakes_under_way: AtomicU64,
-    /// Handshakes that succeeded, both directions.
-    pub handshakes: AtomicU64,
-    /// Connections that found a tunnel in the pool.
-    pub pool_hits: AtomicU64,
-    /// Connections that had to wait for a new tunnel.
-    pub pool_misses: AtomicU64,
-    /// Requests answered 200, or got so answered.
-    pub established: AtomicU64,
-    /// Bytes from applications' clients through this relay.
-    pub bytes_sent: AtomicU64,
-    /// Bytes to applications' clients through this relay.
-    pub bytes_received: AtomicU64,
-    /// Reports that found no room.
-    pub reports_lost: AtomicU64,
-    /// Accepted connections closed at once, because relay was at a bound of its own.
-    pub shed: AtomicU64,
-    /// Connections that ended for each reason, by [`Reason::ALL`]'s order.
-    ended: [AtomicU64; Reason::ALL.len()],
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self {
-            outbound_open: AtomicU64::default(),
-            inbound_open: AtomicU64::default(),
-            tunnels_out: AtomicU64::default(),
-            tunnels_in: AtomicU64::default(),
-            handshakes_under_way: AtomicU64::default(),
-            handshakes: AtomicU64::default(),
-            pool_hits: AtomicU64::default(),
-            pool_misses: AtomicU64::default(),
-            established: AtomicU64::default(),
-            bytes_sent: AtomicU64::default(),
-            bytes_received: AtomicU64::default(),
-            reports_lost: AtomicU64::default(),
-            shed: AtomicU64::default(),
-            ended: std::array::from_fn(|_| AtomicU64::default()),
-        }
-    }
-}
-
-impl Counts {
-    /// How many connections ended for each reason that any ended for.
-    pub(crate) fn ended(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL
-            .into_iter()
-            .zip(&self.ended)
-            .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
-            .filter(|(_, count)| *count > 0)
-    }
-
-    fn end(&self, reason: Reason) {
-        let at = Reason::ALL.into_iter().position(|known| known == reason);
-        if let Some(count) = at.and_then(|at| self.ended.get(at)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Counts one more for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct Gauge {
-    counts: Arc<Counts>,
-    of: fn(&Counts) -> &AtomicU64,
-}
-
-impl Gauge {
-    /// Counts one more of `of`.
-    pub(crate) fn hold(counts: &Arc<Counts>, of: fn(&Counts) -> &AtomicU64) -> Self {
-        of(counts).fetch_add(1, Ordering::Relaxed);
-        Self { counts: Arc::clone(counts), of }
-    }
-}
-
-impl Drop for Gauge {
-    fn drop(&mut self) {
-        (self.of)(&self.counts).fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Where reports go; cheap to clone.
@@ -307,6 +219,9 @@ impl Connection {
     pub(crate) fn end(mut self, reason: Reason, detail: impl Into<String>) {
         self.report.reason = reason;
         self.report.detail = detail.into();
+        // Part of it may be the peer's own words.
+        let end = self.report.detail.floor_char_boundary(DETAIL);
+        self.report.detail.truncate(end);
     }
 }
 
@@ -326,7 +241,8 @@ impl Drop for Connection {
 
 #[cfg(test)]
 mod tests {
-    use super::{Connection, Counts, Reporter, Side, Stage};
+    use super::{Connection, DETAIL, Reporter, Side, Stage};
+    use crate::relay::tunnel::counts::Counts;
     use mesh_ebpf::abi::Reason;
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
@@ -358,6 +274,14 @@ mod tests {
             reporter.counts().ended().collect::<Vec<_>>(),
             [(Reason::Finished, 1), (Reason::Draining, 1)]
         );
+    }
+
+    #[test]
+    fn nobody_fills_the_log_with_a_detail() {
+        let (connection, mut told, _reporter) = begin(1);
+        connection.end(Reason::PeerFailed, "é".repeat(DETAIL));
+        let detail = told.try_recv().unwrap().detail;
+        assert!(detail.len() <= DETAIL && detail.len() > DETAIL - 4, "{}", detail.len());
     }
 
     #[test]

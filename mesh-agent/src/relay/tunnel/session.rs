@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use h2::{Ping, PingPong};
-use mesh_api::SpiffeId;
+use mesh_api::{NodeTag, SpiffeId};
 use mesh_ebpf::abi::Reason;
 use rustls::CommonState;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::open::Closer;
-use crate::relay::tls::{self, Bundle, PeerName, TlsFault};
+use super::closer::Closer;
+use crate::relay::tls::{self, Bundle, End, PeerName, TlsFault};
 
+/// How long a handshake may take: TLS, and then the peer's SETTINGS.
+pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// How long the farewell of a tunnel may take.
+pub(crate) const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 /// How often the other end is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long it may take to answer.
@@ -41,9 +45,11 @@ pub(crate) struct Session {
     pub not_after: SystemTime,
     /// It takes no new streams, and ends with its last.
     pub retired: Closer,
+    /// The joining of the node that its certificate was issued to.
+    tag: Option<NodeTag>,
     margin: Duration,
     chain: Vec<CertificateDer<'static>>,
-    client: bool,
+    end: End,
 }
 
 /// What becomes of a tunnel whose other end would not be believed any more.
@@ -56,31 +62,32 @@ pub(crate) enum Doubt {
 }
 
 impl Session {
-    /// Reads who the other end of a finished handshake is; `client` when it connected.
+    /// Reads who the other end of a finished handshake is.
     ///
     /// # Errors
     /// When it has not agreed on HTTP/2 or has no name.
-    pub(crate) fn of(state: &CommonState, client: bool) -> Result<Self, TlsFault> {
-        let PeerName { id, not_after, .. } = tls::peer_of(state)?;
+    pub(crate) fn of(state: &CommonState, end: End) -> Result<Self, TlsFault> {
+        let PeerName { id, tag, not_after, .. } = tls::peer_of(state)?;
         let chain = state.peer_certificates().unwrap_or_default();
         Ok(Self {
             id: Arc::new(id),
             not_after,
             retired: Closer::default(),
+            tag,
             margin: margin(not_after.duration_since(SystemTime::now()).unwrap_or_default()),
             chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
-            client,
+            end,
         })
     }
 
     /// Whether the other end would not be believed now, under a bundle that may have changed. A
     /// removed node, or another mesh, ends at once; what only a rotation left behind may finish.
     pub(crate) fn doubted(&self, bundle: &Bundle, now: SystemTime) -> Option<Doubt> {
-        let fault = tls::still_believed(bundle, &self.chain, self.client, now).err()?;
-        Some(match fault {
-            TlsFault::Revoked | TlsFault::TrustDomain { .. } => Doubt::Close(fault.reason()),
-            fault => Doubt::Retire(fault.reason()),
-        })
+        if let Err(fault) = tls::still_admitted(bundle, &self.id, self.tag) {
+            return Some(Doubt::Close(fault.reason()));
+        }
+        let fault = tls::still_believed(bundle, &self.chain, self.end, now).err()?;
+        Some(Doubt::Retire(fault.reason()))
     }
 
     /// Waits until it is to take no new streams: it was retired, or its certificate is nearly over.
@@ -115,7 +122,8 @@ fn margin(left: Duration) -> Duration {
 }
 
 /// Asks the other end whether it is there; ends when it does not answer (RFC 9113, 6.7).
-pub(crate) async fn alive(mut pings: PingPong) {
+pub(crate) async fn silent(pings: Option<PingPong>) {
+    let Some(mut pings) = pings else { return std::future::pending().await };
     let mut ticks = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     loop {
         ticks.tick().await;

@@ -3,6 +3,7 @@
 
 mod carrying;
 mod ending;
+mod peers;
 mod pooling;
 mod refusing;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use mesh_ebpf::abi::{FlowRecord, Origin, Reason, TUNNEL_PORT};
+use mesh_ebpf::abi::{Flow, FlowRecord, Origin, Reason, TUNNEL_PORT};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::SetId;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -23,12 +24,12 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::copy::abort_on_close;
+use super::counts::Counts;
 use super::limits::{Files, Handshakes};
-use super::outbound::Pod;
-use super::report::{Counts, Report, Reporter, Stage};
+use super::report::{Report, Reporter, Stage};
 use super::sockets::{DialError, Sockets};
-use super::{Worker, inbound, outbound};
-use crate::handover::PolicySet;
+use super::{Pod, Worker, inbound, outbound};
+use crate::handover::{PolicySet, uid_hash};
 use crate::relay::resource::{Local, Workload};
 use crate::relay::tls::testing::Authority;
 use crate::relay::world::World;
@@ -50,6 +51,8 @@ struct Loopback {
     record: Cell<Option<FlowRecord>>,
     routes: RefCell<HashMap<SocketAddr, SocketAddr>>,
     clients: RefCell<Vec<SocketAddr>>,
+    /// The least descriptor of a delivery.
+    deliveries_from: Cell<Option<i32>>,
 }
 
 impl Sockets for Rc<Loopback> {
@@ -76,8 +79,24 @@ impl Sockets for Rc<Loopback> {
         if client.is_some() {
             abort_on_close(&socket).map_err(DialError::Prepare)?;
         }
-        socket.connect(to).await.map_err(DialError::Connect)
+        let socket = socket.connect(to).await.map_err(DialError::Connect)?;
+        match self.deliveries_from.get().filter(|_| client.is_some()) {
+            Some(least) => moved(socket, least).map_err(DialError::Prepare),
+            None => Ok(socket),
+        }
     }
+}
+
+/// The same socket under a descriptor that is no less than `least`.
+fn moved(socket: TcpStream, least: i32) -> io::Result<TcpStream> {
+    let socket = socket.into_std()?;
+    let moved = rustix::io::fcntl_dupfd_cloexec(&socket, least)?;
+    TcpStream::from_std(moved.into())
+}
+
+/// More open files than any test has.
+fn plenty() -> Files {
+    Files::at_most(1 << 20, 1)
 }
 
 /// One side.
@@ -87,7 +106,7 @@ struct Half {
 }
 
 impl Half {
-    fn new(authority: &Authority, service_account: &str) -> Self {
+    fn new(authority: &Authority, service_account: &str, files: Files) -> Self {
         let (sender, reports) = mpsc::channel(4096);
         let counts = Arc::new(Counts::default());
         let world = World::new();
@@ -98,12 +117,13 @@ impl Half {
             identities: Arc::default(),
             trust: authority.trust(),
             reporter: Reporter::new(sender, counts),
-            files: Files::at_most(1 << 20),
+            files,
             handshakes: Handshakes::new(Arc::default()),
+            tunnels: super::limits::Tunnels::default(),
             scratch: super::copy::Scratch::default(),
             open: Rc::default(),
             pool: super::pool::Pool::default(),
-            draining: super::open::Closer::default(),
+            draining: super::closer::Closer::default(),
         };
         worker.identities.give(authority.certificate(service_account));
         Self { worker: Rc::new(worker), reports }
@@ -154,10 +174,15 @@ fn workload(name: &str, address: IpAddr, group: u64) -> Workload {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with_files(plenty(), plenty()).await
+    }
+
+    /// One whose two relays have so many files.
+    async fn with_files(of_source: Files, of_destination: Files) -> Self {
         let authority = Authority::new("cluster.local");
         let (teller, vault) = (workload("teller", source(), 7), workload("vault", destination(), 8));
-        let near = Half::new(&authority, "teller");
-        let far = Half::new(&authority, "vault");
+        let near = Half::new(&authority, "teller", of_source);
+        let far = Half::new(&authority, "vault", of_destination);
         for half in [&near, &far] {
             half.worker.world.learn("teller", &teller);
             half.worker.world.learn("vault", &vault);
@@ -199,14 +224,15 @@ impl Scene {
             cookie: 1,
             netns: NETNS,
             group: 7,
-            uid: 1,
+            peer_group: 8,
+            uid: uid_hash("uid-teller"),
             opened_at: 0,
             set: SetId::EMPTY,
             dialled_port: port,
             endpoint_port: port,
             rule: 0,
             origin: Origin::Pod as u8,
-            flags: 0,
+            flags: Flow::TUNNELLED,
         }));
     }
 
@@ -238,11 +264,14 @@ impl Scene {
 
 /// Runs a test on one thread, in time.
 fn scene<F: Future<Output = ()>>(test: impl FnOnce(Scene) -> F) {
+    run(async || test(Scene::new().await).await);
+}
+
+fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let limit = Duration::from_secs(30);
-        let run = async { test(Scene::new().await).await };
-        tokio::time::timeout(limit, run).await.expect("the test took too long");
+        tokio::time::timeout(limit, test()).await.expect("the test took too long");
     });
 }
 

@@ -11,7 +11,7 @@ use crate::handover::PodState;
 use crate::handover::sockets::{Given, Need};
 use crate::relay::node::Node;
 use crate::relay::tunnel::channel::{AskError, Channel};
-use crate::relay::tunnel::outbound::Pod;
+use crate::relay::tunnel::{Pod, ready};
 
 /// How long until a pod whose listeners did not come is asked for again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -46,7 +46,7 @@ pub(crate) async fn keep(node: Rc<Node>, workers: Rc<Workers>, channel: Channel)
 
 /// Serves every wired pod that is not served yet; false when some could not be.
 async fn take_up(
-    node: &Node,
+    node: &Rc<Node>,
     workers: &Workers,
     channel: &Channel,
     served: &mut BTreeMap<String, Served>,
@@ -70,6 +70,7 @@ async fn take_up(
         };
         match outcome {
             Ok(()) => {
+                tokio::task::spawn_local(warn(Rc::clone(node), uid.clone()));
                 served.insert(uid, (netns, made));
             }
             Err(trouble) => {
@@ -79,6 +80,13 @@ async fn take_up(
         }
     }
     complete
+}
+
+/// Says so, once for all workers, where a pod's connections cannot be served for a while.
+async fn warn(node: Rc<Node>, uid: String) {
+    if !ready(&node.world, &node.identities, &uid).await {
+        tracing::warn!(pod = uid, "the pod has no certificate yet; its tunnels are refused until it has");
+    }
 }
 
 async fn listeners(channel: &Channel, uid: &str, netns: u64) -> Result<[OwnedFd; 2], AskError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::relay::tunnel::report::Counts;
+use crate::relay::tunnel::counts::Counts;
 use crate::sys::memory::give_back;
 
 /// How often it is looked at.
@@ -13,15 +13,20 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Fewer connections than this have not used anything worth the work.
 const WORTH: u64 = 256;
 
+/// Looks after which the start is over: discovery has told its state, certificates are there.
+const STARTED: u32 = 3;
+
 /// Watches the counts for as long as relay runs.
 pub(crate) async fn watch(counts: Arc<Counts>) {
     let mut burst = Burst::default();
     let mut ticks = tokio::time::interval(EVERY);
+    let mut looks = 0u32;
     loop {
         ticks.tick().await;
+        looks = looks.saturating_add(1);
         let open = counts.outbound_open.load(Ordering::Relaxed) + counts.inbound_open.load(Ordering::Relaxed);
         let ended = counts.ended().map(|(_, count)| count).sum();
-        if burst.is_over(open, ended) {
+        if burst.is_over(open, ended) || looks == STARTED {
             give_back();
         }
     }

@@ -13,15 +13,15 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
 use super::{Command, Shared};
-use crate::relay::tunnel::Worker;
 use crate::relay::tunnel::channel::Channel;
+use crate::relay::tunnel::closer::Closer;
 use crate::relay::tunnel::copy::Scratch;
-use crate::relay::tunnel::limits::Handshakes;
-use crate::relay::tunnel::open::{Closer, Open};
-use crate::relay::tunnel::outbound::Pod;
+use crate::relay::tunnel::limits::{Handshakes, Tunnels};
+use crate::relay::tunnel::open::Open;
 use crate::relay::tunnel::pool::Pool;
 use crate::relay::tunnel::sockets::{FromWire, Sockets};
 use crate::relay::tunnel::stock::Stocks;
+use crate::relay::tunnel::{Pod, Worker};
 use crate::relay::tunnel::{inbound, outbound};
 
 /// How long farewells may take after what was open has ended.
@@ -41,6 +41,7 @@ pub(super) fn run(runtime: &Runtime, shared: Shared, commands: mpsc::Receiver<Co
             reporter: shared.reporter,
             files: shared.files,
             handshakes: Handshakes::new(shared.handshakes),
+            tunnels: Tunnels::default(),
             scratch: Scratch::default(),
             open: Rc::new(Open::default()),
             pool: Pool::default(),

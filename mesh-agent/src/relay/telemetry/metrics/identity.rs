@@ -2,18 +2,12 @@
 
 use std::time::SystemTime;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::families::Families;
-use super::signed;
+use super::{StateLabels, signed};
 use crate::relay::identity::Standing;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
-    state: &'static str,
-}
 
 /// How certificates are.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::families::Families;
 use super::signed;
-use crate::relay::tunnel::report::Counts;
+use crate::relay::tunnel::counts::Counts;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DirectionLabels {

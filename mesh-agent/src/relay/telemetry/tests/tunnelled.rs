@@ -13,7 +13,8 @@ use crate::relay::identity::Standing;
 use crate::relay::resource::{AccessLog, LogFormat, LogLevel};
 use crate::relay::telemetry::record::Record;
 use crate::relay::telemetry::{NodeTrust, Now, Telemetry};
-use crate::relay::tunnel::report::{Counts, PeerIdentity, Report, Reporter, Side, Stage};
+use crate::relay::tunnel::counts::Counts;
+use crate::relay::tunnel::report::{PeerIdentity, Report, Reporter, Side, Stage};
 
 fn id(account: &str) -> Arc<SpiffeId> {
     Arc::new(SpiffeId::new("cluster.local", "bank", account).unwrap())
@@ -147,6 +148,32 @@ fn the_same_series_count_what_goes_through_the_tunnel() {
     {
         assert!(text.contains(part), "{part}\n{text}");
     }
+}
+
+#[test]
+fn only_a_policy_denies() {
+    let (world, mut telemetry) = (World::new(), telemetry());
+    for reason in [Reason::Cancelled, Reason::EndpointGone, Reason::RelayExhausted] {
+        telemetry.tunnelled(&refused(Side::Source, reason), world.context());
+        telemetry.tunnelled(&refused(Side::Destination, reason), world.context());
+    }
+    assert_eq!(total(&telemetry, "mesh_denied_total"), 0);
+    assert_eq!(total(&telemetry, "mesh_tcp_connections_failed_total"), 6);
+    let trouble = telemetry.failures().latest().map(|failure| failure.record.reason);
+    assert!(!trouble.into_iter().any(|reason| reason == Reason::Cancelled), "nobody was refused anything");
+    for reason in [
+        Reason::PolicyDenied,
+        Reason::NoRuleAllows,
+        Reason::DefaultDenied,
+        Reason::MtlsRequired,
+        Reason::PolicyMissing,
+        Reason::PolicyChanged,
+    ] {
+        telemetry.tunnelled(&refused(Side::Destination, reason), world.context());
+    }
+    assert_eq!(total(&telemetry, "mesh_denied_total"), 6);
+    let gone = line(&refused(Side::Source, Reason::EndpointGone), LogFormat::Text);
+    assert!(gone.contains(" failed TCP ") && gone.contains("check=\"whether the pod"), "{gone}");
 }
 
 #[test]

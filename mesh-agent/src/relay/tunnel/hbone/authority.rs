@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 #[error("`:authority` {0:?} is not an address and a port, such as 10.1.0.7:8080 or [fd00::7]:8080")]
 pub(crate) struct AuthorityError(String);
 
-/// Reads an authority. IPv4-mapped IPv6 addresses become IPv4.
+/// Reads an authority. An IPv4 address has one form: IPv4-mapped IPv6 addresses are none.
 ///
 /// # Errors
 /// When it is a name, has no port or port 0, or anything else around.
@@ -17,7 +17,10 @@ pub(crate) fn parse(text: &str) -> Result<SocketAddr, AuthorityError> {
     let wrong = || AuthorityError(text.chars().take(100).collect());
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let ip = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(v6) => IpAddr::from(v6.parse::<Ipv6Addr>().map_err(|_| wrong())?).to_canonical(),
+        Some(v6) => {
+            let v6 = v6.parse::<Ipv6Addr>().ok().filter(|v6| v6.to_ipv4_mapped().is_none());
+            IpAddr::from(v6.ok_or_else(wrong)?)
+        }
         None => IpAddr::from(host.parse::<Ipv4Addr>().map_err(|_| wrong())?),
     };
     // `u16::from_str` takes a sign.
@@ -55,8 +58,8 @@ mod tests {
 
         #[test]
         fn what_is_written_is_read(ip: std::net::IpAddr, port in 1..=u16::MAX) {
-            let address = SocketAddr::new(ip, port);
-            prop_assert_eq!(parse(&format(address)), Ok(SocketAddr::new(ip.to_canonical(), port)));
+            let address = SocketAddr::new(ip.to_canonical(), port);
+            prop_assert_eq!(parse(&format(address)), Ok(address));
         }
     }
 
@@ -77,9 +80,10 @@ mod tests {
             "10.0.0.1:80 ",
             "010.0.0.1:80",
             "[10.0.0.1]:80",
+            "[::ffff:10.0.0.1]:80",
         ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
-        assert_eq!(parse("[::ffff:10.0.0.1]:80"), Ok("10.0.0.1:80".parse().unwrap()));
+        assert_eq!(parse("[fd00::7]:80"), Ok("[fd00::7]:80".parse().unwrap()));
     }
 }

@@ -14,15 +14,17 @@ use mesh_ebpf::abi::Reason;
 use mesh_ebpf::policy::{self, rule};
 use tokio::net::TcpStream;
 
-use super::{Patience, Pod};
-use crate::relay::tunnel::Worker;
+use super::patience::Patience;
+use crate::relay::tunnel::closer::Closer;
 use crate::relay::tunnel::copy::{End, carry};
 use crate::relay::tunnel::failure::Failure;
 use crate::relay::tunnel::hbone::{self, Connect, status};
-use crate::relay::tunnel::open::{Admitted, Closer, Place, What};
+use crate::relay::tunnel::limits::Held;
+use crate::relay::tunnel::open::{Admitted, Place, What};
 use crate::relay::tunnel::report::{Connection, PeerIdentity, Side};
 use crate::relay::tunnel::session::Session;
 use crate::relay::tunnel::sockets::Sockets;
+use crate::relay::tunnel::{Pod, Worker};
 use crate::relay::world::Resident;
 
 /// What the streams of one tunnel share.
@@ -55,7 +57,7 @@ pub(super) async fn serve<S: Sockets>(
         reason = place.closer().closed() => Err(Failure::new(reason, "closed by this node")),
         reason = tunnel.closer.closed() => Err(Failure::new(reason, "the tunnel was closed by this node")),
         _ = poll_fn(|context| respond.poll_reset(context)) => {
-            tunnel.patience.try_with(Instant::now());
+            tunnel.patience.spend(Instant::now());
             connection.end(Reason::Cancelled, "the source gave up before it was answered");
             return;
         }
@@ -126,6 +128,13 @@ async fn open<S: Sockets>(
             resident.namespace, resident.name
         )));
     }
+    if client.is_ipv4() != authority.is_ipv4() {
+        // No socket has a local address of one family and a peer of the other: the application
+        // would be shown another client.
+        return Err(bad(format!(
+            "`:authority` {authority} and the client {client} are not of one address family: the client cannot be shown to the application"
+        )));
+    }
     if tunnel.worker.draining.reason().is_some() {
         return Err(Failure::new(Reason::Draining, "this node's relay is ending"));
     }
@@ -142,7 +151,10 @@ async fn open<S: Sockets>(
     place.admit(admitted);
     let delivery = tunnel.worker.sockets.connect(&tunnel.pod.uid, authority, Some(client)).await;
     let delivery = delivery.map_err(|error| Failure::of_delivery(&error, authority))?;
-    tunnel.worker.spare(&tunnel.pod.uid, &delivery)?;
+    let held = tunnel.worker.open.held(&tunnel.pod.uid);
+    // This connection is among what is held already.
+    let before = Held { by_pod: held.by_pod.saturating_sub(1), ..held };
+    tunnel.worker.spare(&delivery, before)?;
     Ok(delivery)
 }
 

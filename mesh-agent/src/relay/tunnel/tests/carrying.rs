@@ -9,9 +9,11 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
-use super::{PORT, destination, is_reset, scene, source};
+use super::{PORT, Scene, destination, is_reset, scene, source};
 use crate::relay::tunnel::report::{PeerIdentity, Side, Stage};
+use crate::relay::tunnel::session::{SEND_BUFFER, STREAM_WINDOW, STREAMS};
 
 /// Sends bytes that do not repeat soon and finishes; gives the sum of what came back.
 async fn exchange(mut socket: TcpStream, seed: u8, bytes: usize) -> ([u8; 32], [u8; 32], TcpStream) {
@@ -120,17 +122,39 @@ fn the_server_may_speak_first() {
     });
 }
 
+/// What both relays hold of what a server sent: read from it, and not written to the client.
+fn held(scene: &Scene) -> u64 {
+    scene.destination.count(|counts| &counts.bytes_received)
+        - scene.source.count(|counts| &counts.bytes_received)
+}
+
+/// Writes until nothing more is taken for a while.
+async fn stall(feeder: &mut TcpStream) {
+    let block = vec![1; 64 << 10];
+    while timeout(Duration::from_millis(300), feeder.write(&block)).await.is_ok() {}
+}
+
+#[test]
+fn what_nobody_reads_waits_in_its_window_and_no_more() {
+    scene(async |scene| {
+        let (_stuck, mut feeder) = scene.pair().await;
+        stall(&mut feeder).await;
+        // The kernel's buffers before and behind the relays are the applications' own.
+        let bound = u64::from(STREAM_WINDOW) + SEND_BUFFER as u64;
+        assert!((1..=bound).contains(&held(&scene)), "{} of {bound}", held(&scene));
+        assert!(bound < 1 << 20);
+    });
+}
+
 #[test]
 fn a_slow_reader_does_not_stop_its_neighbour() {
     scene(async |scene| {
-        // Two connections on one tunnel; nobody reads the first.
-        let (stuck, mut feeder) = scene.pair().await;
-        let block = vec![1; 64 << 10];
-        let mut fed = 0;
-        while let Ok(written) = tokio::time::timeout(Duration::from_millis(300), feeder.write(&block)).await {
-            fed += written.unwrap();
-            assert!(fed < 64 << 20, "what nobody reads is held without bound");
+        // One tunnel; nobody reads all but one of the connections it may have.
+        let mut stuck = Vec::new();
+        for _ in 1..STREAMS {
+            stuck.push(scene.pair().await);
         }
+        futures::future::join_all(stuck.iter_mut().map(|(_, feeder)| stall(feeder))).await;
         let (fast, server) = scene.pair().await;
         let server = spawn_local(exchange(server, 1, 8 << 20));
         let (client_sent, client_got, _client) = exchange(fast, 2, 8 << 20).await;
@@ -138,5 +162,39 @@ fn a_slow_reader_does_not_stop_its_neighbour() {
         assert_eq!((client_sent, server_sent), (server_got, client_got));
         assert_eq!(scene.source.count(|counts| &counts.handshakes), 1, "they share a tunnel");
         drop(stuck);
+    });
+}
+
+#[test]
+fn single_bytes_that_nobody_reads_do_not_end_the_tunnel() {
+    scene(async |scene| {
+        let (mut stuck, mut feeder) = scene.pair().await;
+        let (mut client, mut server) = scene.pair().await;
+        feeder.set_nodelay(true).unwrap();
+        // Up to the point where the client's socket takes no more.
+        let mut sent = 0;
+        while held(&scene) == 0 {
+            sent += feeder.write(&[1; 16 << 10]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // h2 gives a tunnel up for some 33,000 frames of one byte that wait.
+        for _ in 0..40_000 {
+            feeder.write_all(&[2]).await.unwrap();
+            sent += 1;
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        }
+        server.write_all(b"x").await.unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
+        drop(feeder);
+        let mut received = 0;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match stuck.read(&mut buffer).await.unwrap() {
+                0 => break,
+                read => received += read,
+            }
+        }
+        assert_eq!(received, sent, "every byte comes, late");
     });
 }

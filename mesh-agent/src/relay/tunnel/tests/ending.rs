@@ -44,6 +44,24 @@ fn the_tunnels_of_a_removed_node_are_closed() {
 }
 
 #[test]
+fn a_removed_nodes_tunnels_are_closed_also_where_their_root_is_gone() {
+    // A tunnel outlives its certificate and its root: neither may hide that its node was removed.
+    let removed = Authority::new("cluster.local").bundle_revoking([NodeTag::new("n1", 1)]);
+    scene(async |mut scene| {
+        let (mut client, _server) = scene.pair().await;
+        scene.destination.worker.doubt(&removed);
+        assert!(is_reset(&client.read(&mut [0]).await));
+        assert_eq!(scene.reasons().await, (Reason::PeerFailed, Reason::CertificateRevoked));
+    });
+    scene(async |mut scene| {
+        let (mut client, _server) = scene.pair().await;
+        scene.destination.worker.doubt(&Authority::new("other.example").bundle());
+        assert!(is_reset(&client.read(&mut [0]).await));
+        assert_eq!(scene.reasons().await, (Reason::PeerFailed, Reason::TrustDomainMismatch));
+    });
+}
+
+#[test]
 fn what_a_rotation_leaves_behind_may_finish() {
     scene(async |mut scene| {
         let (mut client, mut server) = scene.pair().await;

@@ -1,22 +1,27 @@
 //! What may not be is refused with the documented status, and told with its reason.
 
+use std::net::Ipv6Addr;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use mesh_ebpf::abi::Reason;
+use mesh_ebpf::abi::{FlowRecord, Origin, Reason};
 use mesh_ebpf::policy::{Direction, rule};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::{Scene, destination, is_reset, scene, workload};
+use super::{Scene, destination, is_reset, plenty, run, scene, workload};
 use crate::relay::compile::{compile, denies_all};
-use crate::relay::resource::{Action, DirectionPolicy, Entry, Mtls, Rule, Tier};
+use crate::relay::resource::{Action, DirectionPolicy, Entry, Mtls, Rule, Tier, Workload};
 use crate::relay::tls::testing::{Authority, HOUR, Wanted};
 use crate::relay::tls::{client_config, server_name};
-use crate::relay::tunnel::hbone;
+use crate::relay::tunnel::limits::Files;
+use crate::relay::tunnel::report::Stage;
+
+const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
 /// The application sees a reset, and both sides say why.
 async fn refused(scene: &mut Scene, near: Reason, far: Option<Reason>) {
@@ -80,7 +85,7 @@ fn an_application_that_refuses_is_told_apart() {
 #[test]
 fn whoever_is_not_expected_gets_no_bytes() {
     scene(async |mut scene| {
-        let other = workload("other", destination(), 9);
+        let other = workload("other", destination(), 8);
         scene.source.worker.world.learn("vault", &other);
         refused(&mut scene, Reason::NameMismatch, Some(Reason::NameMismatch)).await;
         scene.source.worker.world.forget("vault");
@@ -111,9 +116,28 @@ fn a_flow_that_nobody_published_is_reset() {
         refused(&mut scene, Reason::FlowUnknown, None).await;
         scene.dials(80);
         let record = scene.source.worker.sockets.record.get().unwrap();
-        let foreign = mesh_ebpf::abi::FlowRecord { netns: 1, ..record };
-        scene.source.worker.sockets.record.set(Some(foreign));
-        refused(&mut scene, Reason::FlowUnknown, None).await;
+        for foreign in [
+            FlowRecord { netns: 1, ..record },
+            FlowRecord { uid: record.uid + 1, ..record },
+            FlowRecord { flags: 0, ..record },
+            FlowRecord { origin: Origin::Agent as u8, ..record },
+        ] {
+            scene.source.worker.sockets.record.set(Some(foreign));
+            refused(&mut scene, Reason::FlowUnknown, None).await;
+        }
+    });
+}
+
+#[test]
+fn an_address_that_went_to_another_pod_since_the_connect_is_refused() {
+    scene(async |mut scene| {
+        let successor = workload("vault", destination(), 9);
+        scene.source.worker.world.learn("vault", &successor);
+        let mut client = scene.dial().await;
+        assert!(is_reset(&client.read(&mut [0]).await));
+        let near = scene.source.ended().await;
+        assert_eq!(near.reason, Reason::EndpointGone);
+        assert!(near.detail.contains("another pod's by now"), "{}", near.detail);
     });
 }
 
@@ -133,13 +157,17 @@ fn what_speaks_no_hbone_is_told_so() {
     });
 }
 
-/// A client of the tunnel that shares no code with ours: TLS and h2 alone.
-async fn foreign_client(scene: &Scene) -> h2::client::SendRequest<Bytes> {
-    let socket = TcpStream::connect(scene.tunnel).await.unwrap();
+/// The teller's handshake with the vault.
+pub(super) async fn greeted(scene: &Scene, socket: TcpStream) -> TlsStream<TcpStream> {
     let expected = [scene.authority.id("vault")].into();
     let certificate = scene.authority.certificate("teller");
     let config = client_config(&certificate, &scene.source.worker.trust, expected);
-    let stream = TlsConnector::from(config).connect(server_name(destination()), socket).await.unwrap();
+    TlsConnector::from(config).connect(server_name(destination()), socket).await.unwrap()
+}
+
+/// A client of the tunnel that shares no code with ours: TLS and h2 alone.
+async fn foreign_client(scene: &Scene) -> h2::client::SendRequest<Bytes> {
+    let stream = greeted(scene, TcpStream::connect(scene.tunnel).await.unwrap()).await;
     let (requests, connection) = h2::client::handshake(stream).await.unwrap();
     spawn_local(connection);
     requests.ready().await.unwrap()
@@ -203,9 +231,47 @@ fn a_half_client_hello_is_cut_off_and_counted() {
 
 #[test]
 fn relay_refuses_before_it_is_out_of_files() {
-    scene(async |scene| {
-        assert_eq!(hbone::status::refusal(Reason::RelayExhausted).status, StatusCode::SERVICE_UNAVAILABLE);
-        let files = crate::relay::tunnel::limits::Files::at_most(4);
-        assert!(!files.have_room(&scene.application));
+    // Every descriptor of the process is above a limit of 4.
+    run(async || {
+        let mut scene = Scene::with_files(Files::at_most(4, 1), plenty()).await;
+        refused(&mut scene, Reason::RelayExhausted, None).await;
+        assert_eq!(scene.source.count(|counts| &counts.shed), 1);
+        assert_eq!(scene.destination.count(|counts| &counts.handshakes), 0, "nothing left the node");
+    });
+    run(async || {
+        let mut scene = Scene::with_files(plenty(), Files::at_most(4, 1)).await;
+        let mut client = scene.dial().await;
+        assert!(is_reset(&client.read(&mut [0]).await));
+        let report = scene.destination.ended().await;
+        assert_eq!((report.reason, report.stage), (Reason::RelayExhausted, Stage::Refused));
+        assert_eq!(scene.destination.count(|counts| &counts.shed), 1);
+    });
+}
+
+#[test]
+fn a_delivery_into_the_last_files_is_refused_and_counted() {
+    run(async || {
+        let mut scene = Scene::with_files(plenty(), Files::at_most(1000, 1)).await;
+        scene.destination.worker.sockets.deliveries_from.set(Some(960));
+        let far = Some(Reason::RelayExhausted);
+        refused(&mut scene, Reason::RelayExhausted, far).await;
+        assert_eq!(scene.destination.count(|counts| &counts.shed), 1);
+        assert_eq!(scene.source.count(|counts| &counts.shed), 0, "it was the other relay's bound");
+        scene.destination.worker.sockets.deliveries_from.set(None);
+        scene.pair().await;
+    });
+}
+
+#[test]
+fn a_client_of_another_address_family_is_not_made_up() {
+    scene(async |mut scene| {
+        let dual = Workload { addresses: vec![destination(), V6.into()], ..workload("vault", V6.into(), 8) };
+        scene.destination.worker.world.settle("uid-vault", Some((&dual, None)));
+        let status = status_of(&scene, Method::CONNECT, &format!("[{V6}]:8080")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        let report = scene.destination.ended().await;
+        assert_eq!(report.reason, Reason::BadRequest);
+        assert!(report.detail.contains("address family"), "{}", report.detail);
+        assert!(scene.destination.worker.sockets.clients.borrow().is_empty(), "nothing was connected");
     });
 }
