@@ -23,8 +23,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use mesh_api::duration;
 
-use crate::build::parse_duration;
 use client::ClientError;
 use endpoint::EndpointError;
 use explain::UnknownReason;
@@ -37,7 +37,7 @@ use run_dir::{RunDir, RunDirError};
     name = "meshctl",
     version,
     after_help = "Exit codes: 0 yes (allowed, everything in order, nothing missing or failed); \
-                  1 no (denied, a node is not ready, a feature is missing, something failed or expires); \
+                  1 no (denied, a node is not ready or silent, a feature is missing, something failed or expires); \
                   2 the question could not be answered."
 )]
 pub struct Arguments {
@@ -60,7 +60,7 @@ enum Command {
     /// controller does not answer or a node is not ready.
     Status,
     /// Whether a connection would be allowed, by which rule, from what the data path has loaded.
-    /// Exit code 0 allowed, 1 denied.
+    /// Exit code 0 allowed, 1 denied, 2 when a node that has to be asked does not answer.
     Can(CanArguments),
     /// What a node's agent holds.
     #[command(subcommand)]
@@ -74,7 +74,7 @@ enum Command {
     /// --expiring, when one is shown.
     Identity {
         /// Only those that end within this time, such as 1h or 30m, and those that have none.
-        #[arg(long, value_parser = duration)]
+        #[arg(long, value_parser = duration::argument)]
         expiring: Option<Duration>,
     },
     /// The certificate authority.
@@ -103,10 +103,6 @@ enum CaCommand {
         /// The node.
         node: String,
     },
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "write a number with h, m or s, such as 24h or 1h30m".to_owned())
 }
 
 fn pod(text: &str) -> Result<String, String> {
@@ -170,6 +166,8 @@ enum Outcome {
     Yes,
     /// 1.
     No,
+    /// 2, though there is something to show.
+    Unknown,
 }
 
 /// Runs a command and gives its exit code.
@@ -178,6 +176,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     match answer(arguments) {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
+        Ok(Outcome::Unknown) => ExitCode::from(2),
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("meshctl: {error}");

@@ -2,13 +2,14 @@
 //!
 //! The node of the source is asked first: which destinations the connection may get, and whether
 //! each may be left for. The way in is judged where the destination is: by the same answer when it
-//! is on that node, else by its own node.
+//! is on that node, else by its own node. A node that does not answer keeps the others from nothing:
+//! what only it could tell is not judged.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::client::encode;
+use super::client::{ClientError, encode};
 use super::endpoint::{Destination, EndpointError, source};
 use super::output::{View, cell, table};
 use super::run_dir::Node;
@@ -42,6 +43,9 @@ struct Judged {
     egress: Option<Rule>,
     ingress: Option<Rule>,
     audit: Option<Rule>,
+    /// Why the way in is not judged: its node did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unanswered: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,14 +70,17 @@ pub(super) async fn can(
 ) -> Result<(View, Outcome), CliError> {
     let from = source(&arguments.source)?;
     let destination = Destination::parse(&arguments.destination)?;
-    let pods = pods_of(nodes).await?;
+    let (pods, silent) = pods_of(nodes).await;
     let is_source = |pod: &Pod| match &from {
         Ok(address) => pod.addresses.contains(address),
         Err((namespace, name)) => (&pod.namespace, &pod.name) == (namespace, name),
     };
     let home = pods.iter().find(|(_, pod)| is_source(pod)).map(|(node, _)| *node);
     if home.is_none() && from.is_err() {
-        return Err(EndpointError::NoPod(arguments.source.clone()).into());
+        // It may be on a node that does not answer.
+        return Err(
+            silent.map_or_else(|| EndpointError::NoPod(arguments.source.clone()).into(), CliError::from)
+        );
     }
     let home = nodes.iter().find(|node| Some(node.name.as_str()) == asked).or(home);
     let mut can = match home {
@@ -82,20 +89,34 @@ pub(super) async fn can(
         None => ask_anyone(nodes, &pods, &arguments.source, &destination, arguments.udp).await?,
     };
     for judged in &mut can.endpoints {
-        judge_ingress(nodes, &can.node, can.source, judged, arguments.udp).await?;
+        judge_ingress(nodes, &can.node, can.source, judged, arguments.udp).await;
     }
-    can.allowed = !can.endpoints.is_empty() && can.endpoints.iter().all(|judged| judged.allowed);
-    let outcome = if can.allowed { Outcome::Yes } else { Outcome::No };
+    let outcome = outcome(&can.endpoints);
+    can.allowed = outcome == Outcome::Yes;
     Ok((View::new(&can, text(arguments, &can)), outcome))
 }
 
-async fn pods_of(nodes: &[Node]) -> Result<Vec<(&Node, Pod)>, CliError> {
-    let mut pods = Vec::new();
-    for node in nodes {
-        let of_node: Vec<Pod> = node.agent.get("/pods").await?;
-        pods.extend(of_node.into_iter().map(|pod| (node, pod)));
+fn outcome(endpoints: &[Judged]) -> Outcome {
+    if endpoints.is_empty() || endpoints.iter().any(|judged| !judged.allowed) {
+        Outcome::No
+    } else if endpoints.iter().any(|judged| judged.unanswered.is_some()) {
+        Outcome::Unknown
+    } else {
+        Outcome::Yes
     }
-    Ok(pods)
+}
+
+/// The pods of the nodes that answer, and why one does not if one does not.
+async fn pods_of(nodes: &[Node]) -> (Vec<(&Node, Pod)>, Option<ClientError>) {
+    let mut pods = Vec::new();
+    let mut silent = None;
+    for node in nodes {
+        match node.agent.get::<Vec<Pod>>("/pods").await {
+            Ok(of_node) => pods.extend(of_node.into_iter().map(|pod| (node, pod))),
+            Err(error) => silent = Some(error),
+        }
+    }
+    (pods, silent)
 }
 
 async fn ask(node: &Node, from: &str, to: &Destination, udp: bool) -> Result<Can, CliError> {
@@ -125,28 +146,30 @@ async fn ask_anyone(
     if let Some(node) = home {
         return ask(node, from, to, udp).await;
     }
+    let mut silent = None;
     for node in nodes {
         match ask(node, from, to, udp).await {
             Err(CliError::Client(error)) if error.is_unknown() => {}
+            Err(CliError::Client(error)) => silent = Some(error),
             answer => return answer,
         }
     }
-    Err(EndpointError::Unknown(to.name.clone()).into())
+    Err(silent.map_or_else(|| EndpointError::Unknown(to.name.clone()).into(), CliError::from))
 }
 
 /// Has the way in judged by the node of the destination, where that is another one.
-async fn judge_ingress(
-    nodes: &[Node],
-    asked: &str,
-    from: IpAddr,
-    judged: &mut Judged,
-    udp: bool,
-) -> Result<(), CliError> {
+async fn judge_ingress(nodes: &[Node], asked: &str, from: IpAddr, judged: &mut Judged, udp: bool) {
     let elsewhere = nodes.iter().find(|node| node.name == judged.node && node.name != asked);
-    let Some(node) = elsewhere.filter(|_| judged.allowed) else { return Ok(()) };
+    let Some(node) = elsewhere.filter(|_| judged.allowed) else { return };
     let to = Destination { name: judged.address.ip().to_string(), port: Some(judged.address.port()) };
-    let answer = ask(node, &from.to_string(), &to, udp).await?;
-    let Some(there) = answer.endpoints.into_iter().next() else { return Ok(()) };
+    let answer = match ask(node, &from.to_string(), &to, udp).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            judged.unanswered = Some(error.to_string());
+            return;
+        }
+    };
+    let Some(there) = answer.endpoints.into_iter().next() else { return };
     judged.ingress = there.ingress;
     judged.audit = judged.audit.take().or(there.audit);
     if !there.allowed {
@@ -154,15 +177,15 @@ async fn judge_ingress(
         judged.reason = there.reason;
         judged.explanation = there.explanation;
     }
-    Ok(())
 }
 
 fn text(arguments: &CanArguments, can: &Can) -> String {
     let dialled = SocketAddr::new(can.destination, can.port);
-    let verdict = match (can.allowed, can.endpoints.iter().any(|judged| judged.allowed)) {
-        (true, _) => "allowed",
-        (false, true) => "denied in part",
-        (false, false) => "denied",
+    let verdict = match outcome(&can.endpoints) {
+        Outcome::Yes => "allowed",
+        Outcome::Unknown => "not judged, a node does not answer",
+        Outcome::No if can.endpoints.iter().any(|judged| judged.allowed) => "denied in part",
+        Outcome::No => "denied",
     };
     let mut text = format!(
         "{} -> {} ({dialled}/{}): {verdict}\n",
@@ -178,7 +201,11 @@ fn text(arguments: &CanArguments, can: &Can) -> String {
         .endpoints
         .iter()
         .map(|judged| {
-            let verdict = if judged.allowed { "allowed" } else { "denied" };
+            let verdict = match (judged.allowed, &judged.unanswered) {
+                (true, None) => "allowed",
+                (true, Some(_)) => "not judged",
+                (false, _) => "denied",
+            };
             vec![
                 judged.address.to_string(),
                 cell(&judged.pod),
@@ -204,6 +231,9 @@ fn text(arguments: &CanArguments, can: &Can) -> String {
     }
     for audit in can.endpoints.iter().filter_map(|judged| judged.audit.as_ref()) {
         text.push_str(&format!("Audit: {} would deny it\n", rule(Some(audit))));
+    }
+    for unanswered in can.endpoints.iter().filter_map(|judged| judged.unanswered.as_ref()) {
+        text.push_str(&format!("{unanswered}\n"));
     }
     text
 }

@@ -1,4 +1,4 @@
-//! `meshctl check`: which kernel features the data path needs and has.
+//! `meshctl check`: which kernel features the data path uses, and which of them it has.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,14 @@ struct Feature {
     name: String,
     since: String,
     present: bool,
+    /// Only an agent of this version or a later one says it.
+    #[serde(default = "yes")]
+    needed: bool,
     detail: String,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Asks every node.
@@ -23,14 +30,18 @@ pub(super) async fn check(nodes: &[Node]) -> Result<(View, Outcome), CliError> {
         let features = node.agent.get("/check").await?;
         by_node.insert(&node.name, features);
     }
-    let complete = by_node.values().flatten().all(|feature| feature.present);
+    let complete = by_node.values().flatten().all(|feature| feature.present || !feature.needed);
     let text: Vec<String> = by_node
         .iter()
         .map(|(node, features)| {
             let rows: Vec<Vec<String>> = features
                 .iter()
                 .map(|feature| {
-                    let present = if feature.present { "yes" } else { "MISSING" };
+                    let present = match (feature.present, feature.needed) {
+                        (true, _) => "yes",
+                        (false, true) => "MISSING",
+                        (false, false) => "no, not needed",
+                    };
                     vec![
                         feature.name.clone(),
                         feature.since.clone(),

@@ -65,25 +65,26 @@ struct Explained {
 
 /// Asks every node; who does not answer is part of the answer, unless nobody does.
 pub(super) async fn explain(nodes: &[Node], wanted: &ExplainArguments) -> Result<(View, Outcome), CliError> {
-    let mut known: Option<Vec<Reason>> = None;
+    let mut known: Vec<Reason> = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
     let mut errors = Vec::new();
     for node in nodes {
         match ask(node, wanted.pod.as_deref()).await {
             Ok((reasons, of_node)) => {
-                known.get_or_insert(reasons);
+                // Agents of several versions may know different ones.
+                let new = |reason: &Reason| known.iter().all(|one| one.name != reason.name);
+                let new: Vec<Reason> = reasons.into_iter().filter(new).collect();
+                known.extend(new);
                 failures.extend(of_node.into_iter().map(|one| Failure { node: node.name.clone(), ..one }));
             }
             Err(error) => errors.push(error),
         }
     }
-    let known = match (known, errors.pop()) {
-        (None, Some(error)) => return Err(error),
-        (known, last) => {
-            errors.extend(last);
-            known.unwrap_or_default()
-        }
-    };
+    if known.is_empty()
+        && let Some(error) = errors.pop()
+    {
+        return Err(error);
+    }
     failures.sort_by(|a, b| b.time.cmp(&a.time));
     let reasons = match &wanted.reason {
         Some(name) => vec![find(&known, name)?],
@@ -111,17 +112,9 @@ fn find(known: &[Reason], name: &str) -> Result<Reason, UnknownReason> {
 /// The reasons of failures, in their order, each once.
 fn happened(known: &[Reason], failures: &[Failure]) -> Vec<Reason> {
     let mut found: Vec<Reason> = Vec::new();
-    for failure in failures.iter().filter(|failure| !failure.reason.is_empty()) {
-        if found.iter().any(|reason| reason.name == failure.reason) {
-            continue;
-        }
-        // An agent of another version may know more than the one whose texts are at hand.
+    for failure in failures {
         let texts = known.iter().find(|reason| reason.name == failure.reason);
-        found.push(texts.cloned().unwrap_or_else(|| Reason {
-            name: failure.reason.clone(),
-            meaning: failure.text("meaning").to_owned(),
-            check: failure.text("check").to_owned(),
-        }));
+        found.extend(texts.filter(|reason| found.iter().all(|one| one.name != reason.name)).cloned());
     }
     found
 }

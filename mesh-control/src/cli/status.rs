@@ -12,7 +12,7 @@ use super::output::{View, cell, table};
 use super::run_dir::{Node, RunDir};
 
 /// Conditions that say something when they are True.
-const WARNINGS: [&str; 3] = [CONFLICTED, UDP_UNPROVEN, "Shadowed"];
+const WARNINGS: [&str; 2] = [CONFLICTED, UDP_UNPROVEN];
 
 /// The whole answer.
 #[derive(Debug, Serialize)]

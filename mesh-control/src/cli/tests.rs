@@ -114,7 +114,33 @@ async fn the_way_in_is_judged_by_the_destinations_node() {
 }
 
 #[tokio::test]
-async fn a_missing_feature_is_no() {
+async fn what_only_a_silent_node_could_tell_is_not_judged() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = |node: &str| directory.path().join("nodes").join(node).join("admin.sock");
+    serve(
+        &socket("n1"),
+        BTreeMap::from([
+            ("/pods", json!([pod("teller-1", "10.0.0.1")])),
+            ("/can?source=bank%2Fteller-1", answer("n1", &json!([judged("n1", true, "")]))),
+            ("/can?source=bank%2Fteller-1&destination=far", answer("n1", &json!([judged("n2", true, "")]))),
+        ]),
+    );
+    std::fs::create_dir_all(directory.path().join("nodes/n2")).unwrap();
+    let nodes = RunDir::find(Some(directory.path())).unwrap().nodes(None).unwrap();
+    let (_, outcome) = can::can(&nodes, None, &arguments("bank/teller-1", "bank/near:1")).await.unwrap();
+    assert_eq!(outcome, Outcome::Yes, "nobody else has to be asked");
+    let (view, outcome) = can::can(&nodes, None, &arguments("bank/teller-1", "far/away:1")).await.unwrap();
+    assert_eq!(outcome, Outcome::Unknown);
+    let text = shown(&view, Format::Table);
+    assert!(text.contains("  not judged  ") && text.contains("\nnode n2 does not answer at "), "{text}");
+    let data: Value = serde_json::from_str(&shown(&view, Format::Json)).unwrap();
+    assert_eq!(data["allowed"], false);
+    let lost = can::can(&nodes, None, &arguments("bank/nobody", "bank/near:1")).await.unwrap_err();
+    assert!(lost.to_string().starts_with("node n2 does not answer"), "{lost}");
+}
+
+#[tokio::test]
+async fn a_missing_feature_is_no_unless_another_way_is_there() {
     let directory = tempfile::tempdir().unwrap();
     let feature = |present| json!([{ "name": "tcx", "since": "6.6", "present": present, "detail": "source validation" }]);
     serve(&directory.path().join("nodes/n1/admin.sock"), BTreeMap::from([("/check", feature(true))]));
@@ -125,6 +151,12 @@ async fn a_missing_feature_is_no() {
     let (view, outcome) = check::check(&run_dir.nodes(None).unwrap()).await.unwrap();
     assert_eq!(outcome, Outcome::No);
     assert!(shown(&view, Format::Table).contains("tcx      6.6    MISSING  source validation"));
+    let other_way =
+        json!([{ "name": "NS_GET_ID", "since": "6.18", "present": false, "needed": false, "detail": "" }]);
+    serve(&directory.path().join("nodes/n3/admin.sock"), BTreeMap::from([("/check", other_way)]));
+    let (view, outcome) = check::check(&run_dir.nodes(Some("n3")).unwrap()).await.unwrap();
+    assert_eq!(outcome, Outcome::Yes);
+    assert!(shown(&view, Format::Table).contains("no, not needed"));
 }
 
 #[tokio::test]
