@@ -1,5 +1,6 @@
-//! A capture of what goes between the nodes: every frame at the fabric's bridge, in memory and bounded. What is
-//! searched for in it is absent only if nothing was left out, so it says whether anything was.
+//! A capture of what goes between the nodes, or between a node and its pods: every frame on the links of one
+//! namespace, in memory and bounded. What is searched for in it is absent only if nothing was left out, so it says
+//! whether anything was.
 
 mod tls;
 
@@ -7,6 +8,7 @@ use std::{
     fs::File,
     io::{self, IoSliceMut},
     os::fd::{AsRawFd as _, OwnedFd},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -38,9 +40,9 @@ const LARGEST_FRAME: usize = 1 << 17;
 
 /// A capture that cannot be taken.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot capture on the fabric of testbed {testbed}: {source}")]
+#[error("cannot capture in {}: {source}", place.display())]
 pub struct Error {
-    testbed: String,
+    place: PathBuf,
     source: io::Error,
 }
 
@@ -49,7 +51,7 @@ pub struct Error {
 pub struct Capture {
     end: Arc<AtomicBool>,
     thread: JoinHandle<io::Result<Captured>>,
-    testbed: String,
+    place: PathBuf,
 }
 
 /// What was captured.
@@ -62,14 +64,26 @@ pub struct Captured {
 }
 
 impl Capture {
-    /// Begins to capture on the bridge that joins the nodes, and returns once nothing is missed. At most `limit` bytes
-    /// are kept.
+    /// Begins to capture on the bridge that joins the nodes, and returns once nothing is missed. At most `limit`
+    /// bytes are kept.
     ///
     /// # Errors
     /// If the namespace cannot be entered or the socket not made.
     pub fn begin(layout: &Layout, limit: usize) -> Result<Self, Error> {
-        let failed = |source| Error { testbed: layout.name().to_owned(), source };
-        let netns = File::open(layout.fabric()).map_err(failed)?;
+        Self::within(layout.fabric(), limit)
+    }
+
+    /// The same on the links of a node, where its pods' are: what one of them sends to another goes over two.
+    ///
+    /// # Errors
+    /// As [`Capture::begin`].
+    pub fn on_node(layout: &Layout, node: &str, limit: usize) -> Result<Self, Error> {
+        Self::within(layout.node(node).netns(), limit)
+    }
+
+    fn within(place: PathBuf, limit: usize) -> Result<Self, Error> {
+        let failed = |source| Error { place: place.clone(), source };
+        let netns = File::open(&place).map_err(failed)?;
         // A socket belongs to the namespace that it was made in, whoever reads it.
         let made = thread::spawn(move || {
             setns(netns, CloneFlags::CLONE_NEWNET)?;
@@ -80,7 +94,7 @@ impl Capture {
         let end = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&end);
         let thread = thread::spawn(move || read(&socket, limit, &ended));
-        Ok(Self { end, thread, testbed: layout.name().to_owned() })
+        Ok(Self { end, thread, place })
     }
 
     /// Ends it; what is on its way is still taken.
@@ -90,7 +104,7 @@ impl Capture {
     pub fn end(self) -> Result<Captured, Error> {
         self.end.store(true, Ordering::Relaxed);
         let read = self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")));
-        read.map_err(|source| Error { testbed: self.testbed, source })
+        read.map_err(|source| Error { place: self.place, source })
     }
 }
 

@@ -40,7 +40,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Server(args) => server::run(args),
-        Command::Client(args) => client::run(&args),
+        Command::Client(args) => return client::run(&args),
         Command::Hold(args) => hold::run(&args),
         Command::Storm(args) => storm::run(args),
     };

@@ -37,7 +37,7 @@ enum Command {
     Client(client::Args),
     /// Serve tunnels as told and print every request as a line of JSON
     Server(server::Args),
-    /// Serve one tunnel by hand and print every frame that came, as lines of JSON
+    /// Serve tunnels by hand and print every frame that came, as lines of JSON
     Record(record::Args),
     /// Send octets over TLS as they are and print the frames that come back, as lines of JSON
     Speak(record::Speak),

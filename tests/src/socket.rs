@@ -60,7 +60,7 @@ enum Command {
     Bulk(bulk::Args),
     /// Make many round trips on one connection and print how long they took
     Pace(pace::Args),
-    /// Ask for many bytes, read none, until standard input ends
+    /// Ask for many bytes and read none, or send to who reads none, until standard input ends
     Stall(stall::Args),
     /// Keep one connection open until standard input ends
     Hold(hold::Args),

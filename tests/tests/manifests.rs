@@ -7,10 +7,14 @@ mod broken;
 mod examples;
 #[path = "manifests/foreign.rs"]
 mod foreign;
+#[path = "manifests/hello.rs"]
+mod hello;
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use mesh_tests::trial::Trial;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The testbed of this file.
 fn cluster() -> &'static Trial {

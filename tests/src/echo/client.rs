@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream, UdpSocket},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
@@ -40,20 +41,19 @@ enum Protocol {
     Udp,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut last = Ok(());
+/// Tells of every call as soon as it is over: whoever reads along may end this before the last one.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
     for number in 0..args.count {
         if number > 0 {
             std::thread::sleep(Duration::from_millis(args.interval));
         }
         if let Err(failure) = call(args) {
-            // The last failure is printed by the caller.
-            if let Err(earlier) = std::mem::replace(&mut last, Err(failure)) {
-                println!("{earlier}");
-            }
+            println!("{failure}");
+            code = ExitCode::FAILURE;
         }
     }
-    last
+    code
 }
 
 fn call(args: &Args) -> Result<(), Failure> {

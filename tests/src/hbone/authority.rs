@@ -7,8 +7,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType, SerialNumber, date_time_ymd,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,6 +39,8 @@ pub enum Validity {
     Expired,
     /// It will be.
     NotYet,
+    /// It will be in a while, as a clock that is ahead has it.
+    Ahead(Duration),
 }
 
 /// A certificate's wanted content.
@@ -90,6 +92,35 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), chain: pem.clone(), roots: pem })
     }
 
+    /// One of two steps, a root and the issuer that it signed, as an administrator may give one; `name` tells it from
+    /// others.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn given(name: &str) -> Result<Self, IssueError> {
+        let params = |what: &str| {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, format!("{name} {what}"));
+            params
+        };
+        let key = KeyPair::generate()?;
+        let roots = params("root").self_signed(&key)?.pem();
+        let root = Issuer::new(params("root"), key);
+        let key = KeyPair::generate()?;
+        let chain = params("issuer").signed_by(&key, &root)?.pem();
+        Ok(Self { issuer: Issuer::new(params("issuer"), key), chain, roots })
+    }
+
+    /// The three texts of the Secret that holds it: `tls.crt`, `tls.key`, `ca.crt`.
+    #[must_use]
+    pub fn texts(&self) -> [(&'static str, String); 3] {
+        let key = self.issuer.key().serialize_pem();
+        [("tls.crt", self.chain.clone()), ("tls.key", key), ("ca.crt", self.roots.clone())]
+    }
+
     /// Issues a certificate and writes `NAME.crt`, `NAME.key` and `NAME.ca` beside each other.
     ///
     /// # Errors
@@ -138,6 +169,7 @@ impl Leaf<'_> {
             Validity::Now => (now - MINUTE, now + 60 * MINUTE),
             Validity::Expired => (now - MINUTE, now - MINUTE / 2),
             Validity::NotYet => (now + 60 * MINUTE, now + 120 * MINUTE),
+            Validity::Ahead(by) => (now + by, now + by + 60 * MINUTE),
         };
         let epoch = date_time_ymd(1970, 1, 1);
         (params.not_before, params.not_after) = (epoch + from, epoch + until);

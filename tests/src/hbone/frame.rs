@@ -95,12 +95,6 @@ impl Frame {
         Self::new(Kind::RstStream, 0, stream, code.to_be_bytes())
     }
 
-    /// WINDOW_UPDATE by this much.
-    #[must_use]
-    pub fn window_update(stream: u32, by: u32) -> Self {
-        Self::new(Kind::WindowUpdate, 0, stream, by.to_be_bytes())
-    }
-
     /// Its octets.
     #[must_use]
     pub fn octets(&self) -> Vec<u8> {

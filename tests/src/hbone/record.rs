@@ -6,6 +6,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -35,10 +36,19 @@ pub(super) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     say(&json!({"serving": args.listen}));
     loop {
         let (stream, from) = listener.accept()?;
-        say(&json!({"connected": from}));
-        let ended = serve(stream, &config).err().map(|error| error.to_string());
-        say(&json!({"ended": ended}));
+        let config = Arc::clone(&config);
+        thread::spawn(move || {
+            say_of(from, json!({"connected": true}));
+            let ended = serve(stream, from, &config).err().map(|error| error.to_string());
+            say_of(from, json!({"ended": ended}));
+        });
     }
+}
+
+/// Says it of the connection from there.
+fn say_of(from: SocketAddr, mut line: Value) {
+    line["from"] = from.to_string().into();
+    say(&line);
 }
 
 fn say(line: &Value) {
@@ -47,24 +57,25 @@ fn say(line: &Value) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn serve(tcp: TcpStream, config: &Arc<ServerConfig>) -> io::Result<()> {
+fn serve(tcp: TcpStream, from: SocketAddr, config: &Arc<ServerConfig>) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let mut stream =
         StreamOwned::new(ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?, tcp);
     let mut preface = [0; PREFACE.len()];
     stream.read_exact(&mut preface)?;
     let alpn = stream.conn.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
-    say(&json!({
+    let head = json!({
         "preface": String::from_utf8_lossy(&preface),
         "alpn": alpn,
         "server_name": stream.conn.server_name(),
         "protocol": stream.conn.protocol_version().and_then(|version| version.as_str()),
-    }));
+    });
+    say_of(from, head);
     Frame::settings(&[]).write(&mut stream)?;
     let mut decoder = Decoder::default();
     loop {
         let frame = Frame::read(&mut stream)?;
-        say(&told(&frame, &mut decoder)?);
+        say_of(from, told(&frame, &mut decoder)?);
         match frame.kind {
             Kind::Settings if frame.flags & ACK == 0 => {
                 Frame::new(Kind::Settings, ACK, 0, []).write(&mut stream)?;

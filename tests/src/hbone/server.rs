@@ -1,6 +1,6 @@
 //! `mesh-hbone server`: serves tunnels as it is told, and says who asked for what.
 
-use std::{collections::BTreeMap, error::Error, io::Write as _, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, error::Error, future::poll_fn, io::Write as _, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server::SendResponse};
@@ -34,6 +34,31 @@ pub(super) struct Args {
     /// Instead, do not speak TLS, but say this and close
     #[arg(long)]
     plain: Option<String>,
+    /// Instead, take the connection and say nothing, not even for TLS
+    #[arg(long)]
+    hold_handshake: bool,
+    /// Instead, never answer a request
+    #[arg(long)]
+    mute: bool,
+    /// How many tunnels a connection may have at once (SETTINGS_MAX_CONCURRENT_STREAMS)
+    #[arg(long, value_name = "COUNT")]
+    max_streams: Option<u32>,
+    /// How many bytes a client may have under way in a tunnel (SETTINGS_INITIAL_WINDOW_SIZE)
+    #[arg(long, value_name = "BYTES")]
+    window: Option<u32>,
+}
+
+impl Args {
+    fn settings(&self) -> h2::server::Builder {
+        let mut settings = h2::server::Builder::new();
+        if let Some(streams) = self.max_streams {
+            settings.max_concurrent_streams(streams);
+        }
+        if let Some(window) = self.window {
+            settings.initial_window_size(window);
+        }
+        settings
+    }
 }
 
 /// What was seen.
@@ -77,6 +102,11 @@ pub(super) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(mut stream: TcpStream, from: SocketAddr, acceptor: Option<TlsAcceptor>, args: Arc<Args>) {
+    if args.hold_handshake {
+        // Until the client goes: then there is nothing more to hold.
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        return say(&Seen::Ended { from, error: None });
+    }
     let Some(acceptor) = acceptor else {
         // Its client may not even wait for that.
         let _ = stream.write_all(args.plain.as_deref().unwrap_or_default().as_bytes()).await;
@@ -90,7 +120,7 @@ async fn serve(mut stream: TcpStream, from: SocketAddr, acceptor: Option<TlsAcce
     let connection = tls.get_ref().1;
     let (peer, server_name) = (Peer::of(connection), connection.server_name().map(str::to_owned));
     say(&Seen::Connected { from, peer, server_name });
-    let error = match h2::server::handshake(tls).await {
+    let error = match args.settings().handshake(tls).await {
         Ok(mut connection) => loop {
             match connection.accept().await {
                 Some(Ok((request, respond))) => {
@@ -120,6 +150,10 @@ async fn answer(
         path: request.uri().path().to_owned(),
         headers: words(request.headers()),
     });
+    if args.mute {
+        // Until the client gives up.
+        return Ok(poll_fn(|context| respond.poll_reset(context)).await.map(drop)?);
+    }
     if let Some(code) = args.reset {
         respond.send_reset(code.into());
         return Ok(());
@@ -139,7 +173,7 @@ async fn echo(mut incoming: RecvStream, mut outgoing: SendStream<Bytes>) -> Resu
         incoming.flow_control().release_capacity(chunk.len())?;
         while !chunk.is_empty() {
             outgoing.reserve_capacity(chunk.len());
-            let capacity = std::future::poll_fn(|context| outgoing.poll_capacity(context)).await;
+            let capacity = poll_fn(|context| outgoing.poll_capacity(context)).await;
             let capacity = capacity.ok_or("the stream is closed")??;
             outgoing.send_data(chunk.split_to(capacity.min(chunk.len())), false)?;
         }

@@ -1,4 +1,4 @@
-//! One connection that has moved bytes and stays open.
+//! One connection that has moved bytes and stays open, and what became of it.
 
 use std::{
     io::{self, Read as _},
@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     dial::{Dial, connect, exchange, read_line, send_all},
-    outcome::say,
+    outcome::{errno, say},
 };
 
 /// Options of `mesh-socket hold`.
@@ -33,5 +33,7 @@ pub(super) fn run(args: &Args) -> io::Result<()> {
     send_all(&socket, &vec![b'x'; args.bytes])?;
     say("holding", true);
     io::stdin().read_to_end(&mut Vec::new())?;
+    // A byte more would be counted at the other end.
+    say("so_error", socket.take_error()?.as_ref().map_or_else(|| "0".to_owned(), errno));
     Ok(())
 }

@@ -39,6 +39,12 @@ impl Said {
         self.all(key).last().map(String::as_str)
     }
 
+    /// Every key with this beginning, without it: each errno of `failed.ERRNO`.
+    #[must_use]
+    pub fn after(&self, beginning: &str) -> Vec<&str> {
+        self.values.keys().filter_map(|key| key.strip_prefix(beginning)).collect()
+    }
+
     /// A number.
     ///
     /// # Panics

@@ -115,12 +115,6 @@ impl Trial {
         sum(&text, name, labels)
     }
 
-    /// The same over all nodes.
-    #[must_use]
-    pub fn metric_anywhere(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.nodes().iter().map(|node| self.metric(node, name, labels)).sum()
-    }
-
     /// Runs `meshctl` on this testbed.
     ///
     /// # Panics

@@ -1,9 +1,11 @@
-//! Golden frames: what our relay writes, frame by frame, and the octets that it takes from anybody. A change here is a
-//! change of the wire format.
+//! Golden frames: what our relay writes, frame by frame, and the octets that it takes from anybody. A change here
+//! is a change of the wire format.
+
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
-use super::{SOON, call, cluster, hbone, issue, played, seen, words};
+use super::{SOON, call, cluster, dialled, hbone, issue, played, seen, words};
 use mesh_tests::trial::eventually;
 
 /// END_HEADERS.
@@ -15,12 +17,19 @@ fn the_first_frames_of_ours_are_these() {
     let cluster = cluster();
     let credentials = issue(cluster, "record", "spiffe://cluster.local/ns/played/sa/record");
     cluster.put("record", played("record", &format!("exec mesh-hbone record {credentials}")));
-    let local = call(cluster, "record", "hello");
-    let address = cluster.pod("played/record").addresses[0];
+    for to in dialled(cluster, "record") {
+        assert_first_frames(to);
+    }
+}
+
+fn assert_first_frames(to: SocketAddr) {
+    let cluster = cluster();
+    let local = call(cluster, to, "hello");
     let lines = eventually("frames were recorded", SOON, || {
         let lines = seen(cluster, "record");
-        let from = lines.iter().rposition(|line| line["preface"].is_string())?;
-        let lines = lines[from..].to_vec();
+        let last = lines.iter().rfind(|line| line["preface"].is_string())?["from"].clone();
+        let of_last = lines.into_iter().filter(|line| line["from"] == last && line["connected"].is_null());
+        let lines: Vec<Value> = of_last.collect();
         lines.iter().any(|line| line["frame"] == "Data").then_some(lines)
     });
     let head = &lines[0];
@@ -48,13 +57,13 @@ fn the_first_frames_of_ours_are_these() {
         .map(|field| (field[0].as_str().unwrap_or_default(), field[1].as_str().unwrap_or_default()))
         .collect();
     let pseudo: Vec<_> = fields.iter().filter(|(name, _)| name.starts_with(':')).copied().collect();
-    assert_eq!(pseudo, [(":method", "CONNECT"), (":authority", format!("{address}:8080").as_str())]);
-    let mut names: Vec<&str> =
-        fields.iter().map(|(name, _)| *name).filter(|name| !name.starts_with(':')).collect();
-    names.sort_unstable();
-    assert_eq!(names, ["baggage", "forwarded"], "{fields:?}");
-    let forwarded = fields.iter().find(|(name, _)| *name == "forwarded").map(|(_, value)| *value);
-    assert!(forwarded.is_some_and(|value| value.starts_with(&format!("for=\"{local}\""))), "{fields:?}");
+    assert_eq!(pseudo, [(":method", "CONNECT"), (":authority", to.to_string().as_str())]);
+    let mut others: Vec<_> = fields.iter().filter(|(name, _)| !name.starts_with(':')).copied().collect();
+    others.sort_unstable();
+    // An address of IPv6 has brackets, and with its port both have quotes (RFC 7239, 6).
+    let forwarded = format!("for=\"{local}\"");
+    let baggage = "k8s.namespace.name=hb,k8s.pod.name=client,service.name=client";
+    assert_eq!(others, [("baggage", baggage), ("forwarded", forwarded.as_str())]);
 
     let data: String = lines.iter().filter_map(|line| line["data"].as_str()).collect();
     assert_eq!(data, "hello\n", "bytes are the application's and nothing else");
@@ -64,8 +73,14 @@ fn the_first_frames_of_ours_are_these() {
 #[test]
 fn these_octets_are_understood() {
     let cluster = cluster();
-    let server = cluster.pod("hb/server").addresses[0];
-    let authority = format!("{server}:8080");
+    for server in cluster.pod("hb/server").addresses {
+        assert_understood(server);
+    }
+}
+
+fn assert_understood(server: IpAddr) {
+    let cluster = cluster();
+    let (to, authority) = (SocketAddr::new(server, 15_008), SocketAddr::new(server, 8080).to_string());
     let hexadecimal = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
     let mut octets = String::new();
     // The preface, and SETTINGS without any.
@@ -78,7 +93,7 @@ fn these_octets_are_understood() {
     // DATA, END_STREAM, stream 1: `hi` and a line feed.
     octets += "000003000100000001".to_owned().as_str();
     octets += "68690a";
-    let line = format!("speak {server}:15008 --octets {octets} {}", words(cluster, "foreign"));
+    let line = format!("speak {to} --octets {octets} {}", words(cluster, "foreign"));
     let lines = hbone(cluster, "hb/foreign", &line);
     assert_eq!((&lines[0]["frame"], &lines[0]["stream"]), (&json!("Settings"), &json!(0)), "{lines:?}");
     assert!(

@@ -1,14 +1,22 @@
 //! The wire format of the tunnel (HBONE): a foreign client is served, a foreign server is talked to, frames are what
 //! they were, and whoever speaks badly hurts nobody else.
 //!
-//! The peer is `mesh-hbone`, which shares no code with the agent. On one node no agent runs, so that a pod there can be
-//! the tunnel's other end.
+//! The peer is `mesh-hbone`, which shares no code with the agent. On one node no agent runs, so that a pod there
+//! can be the tunnel's other end.
 
 mod abuse;
 mod foreign;
 mod frames;
+mod limits;
+mod proof;
 
-use std::{fs, path::PathBuf, sync::OnceLock, time::Duration};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use mesh_tests::{
     hbone::{Authority, Leaf},
@@ -46,14 +54,17 @@ fn cluster() -> &'static Trial {
             &[
                 &echo("hb", "server").account("server"),
                 &echo("hb", "client").account("client"),
+                &echo("hb", "fresh").account("fresh"),
                 &echo("hb", "far").account("far").on("node-2"),
                 &echo("hb", "foreign").plain().on("node-2"),
             ],
         );
         issue(&trial, "foreign", "spiffe://cluster.local/ns/hb/sa/foreign");
-        eventually("the foreign client is served", SOON, || {
-            (client(&trial, "")["status"] == 200).then_some(())
-        });
+        for server in trial.pod("hb/server").addresses {
+            eventually("the foreign client is served", SOON, || {
+                (client(&trial, server, "")["status"] == 200).then_some(())
+            });
+        }
         trial
     })
 }
@@ -88,11 +99,17 @@ fn hbone(trial: &Trial, place: &str, words: &str) -> Vec<Value> {
     lines
 }
 
-/// One tunnel of the foreign client to the server's port 8080, with more options.
-fn client(trial: &Trial, more: &str) -> Value {
-    let server = trial.pod("hb/server").addresses[0];
-    let line = format!("client {server}:15008 --authority {server}:8080 {} {more}", words(trial, "foreign"));
-    hbone(trial, "hb/foreign", &line).pop().expect("there is a line")
+/// One tunnel of the foreign client to port 8080 of this address of the server, with more options.
+fn client(trial: &Trial, server: IpAddr, more: &str) -> Value {
+    let authority = SocketAddr::new(server, 8080).to_string();
+    ask(trial, "hb/foreign", server, &authority, &format!("{} {more}", words(trial, "foreign")))
+}
+
+/// One tunnel from a pod to a pod's tunnel port, for this authority, with more options.
+fn ask(trial: &Trial, from: &str, pod: IpAddr, authority: &str, more: &str) -> Value {
+    let to = SocketAddr::new(pod, 15_008);
+    let line = format!("client {to} --authority {authority} {more}");
+    hbone(trial, from, &line).pop().expect("there is a line")
 }
 
 /// A pod that is in the mesh for everybody, in which this runs.
@@ -111,10 +128,15 @@ fn seen(trial: &Trial, name: &str) -> Vec<Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// Where the tool in a played pod is called: both families.
+fn dialled(trial: &Trial, name: &str) -> Vec<SocketAddr> {
+    let addresses = trial.pod(&format!("played/{name}")).addresses;
+    addresses.into_iter().map(|address| SocketAddr::new(address, 8080)).collect()
+}
+
 /// Calls a played pod from `hb/client` until it is answered, and gives the client's own address.
-fn call(trial: &Trial, name: &str, said: &str) -> std::net::SocketAddr {
-    let to = std::net::SocketAddr::new(trial.pod(&format!("played/{name}")).addresses[0], 8080);
-    eventually(&format!("{name} answers"), SOON, || {
+fn call(trial: &Trial, to: SocketAddr, said: &str) -> SocketAddr {
+    eventually(&format!("{to} answers"), SOON, || {
         match trial.call("hb/client", "tcp", to, &["--send", said]) {
             mesh_tests::trial::Outcome::Answered(answer) if answer.text == said => Some(answer.local),
             _ => None,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{LAYOUTS, bed, scene};
-use scene::{FAMILIES, address, counts, dial, forge, watch::Watch};
+use scene::{FAMILIES, Family, address, counts, dial, forge, watch::Watch};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -115,6 +115,28 @@ fn a_socket_bound_to_another_pods_address_publishes_nothing_and_reaches_nobody()
             BufReader::new(dialling.stdout.take().unwrap()).read_line(&mut line).unwrap();
             dialling.wait().unwrap();
             assert!(line.starts_with("ok=0"), "{cni:?} {family:?}: {line}");
+        }
+    }
+}
+
+/// 7.4: the loopback addresses that relay delivers from are relay's: whoever else connects from there, or a delivery that
+/// the kernel could keep no record of, is refused and counted, and no application sees such a client.
+#[test]
+fn nobody_but_relay_connects_to_a_pod_from_where_relay_delivers() {
+    for cni in LAYOUTS {
+        let bed = bed(cni);
+        for family in FAMILIES {
+            let from = match family {
+                Family::V4 => "127.64.9.9:0",
+                Family::V6 => "[fdc7:3ab1:5e20::9]:0",
+            };
+            let own = SocketAddr::new(address(bed, "allowed", family), 7000);
+            let words = forge(bed, "allowed", &format!("dial {own} --timeout 300"));
+            assert_eq!(words.count("ok"), 1, "{cni:?} {family:?}");
+            let before = counts::denied(bed, "DeliveryUnknown");
+            let words = forge(bed, "allowed", &format!("dial {own} --source {from} --timeout 300"));
+            assert_eq!(words.count("ok"), 0, "{cni:?} {family:?}");
+            counts::wait_denied(bed, "DeliveryUnknown", before, 1);
         }
     }
 }

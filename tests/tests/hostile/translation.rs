@@ -185,3 +185,76 @@ fn a_nested_namespace_that_uses_a_pods_address_publishes_nothing() {
         }
     }
 }
+
+/// 2.1: nor does a datagram from there, whatever its socket is bound to: what is kept of it says who asked for what, and
+/// is nobody's proof.
+#[test]
+fn a_datagram_from_a_nested_namespace_is_nobodys_proof() {
+    for cni in LAYOUTS {
+        let bed = bed(cni);
+        let nested = Nested::make(bed, "attacker");
+        let keeper = &nested.keeper;
+        let to = SocketAddr::new(address(bed, "allowed", Family::V4), 7000);
+        for owner in ["victim", "attacker"] {
+            let borrowed = address(bed, owner, Family::V4);
+            let script = format!(
+                "nsenter --net=/proc/{keeper}/ns/net sh -ec 'ip address add {borrowed}/32 dev lo; \
+                 mesh-socket udp {to} --bind {borrowed} --timeout 200; ip address del {borrowed}/32 dev lo'"
+            );
+            let said = shell(bed, "attacker", &script);
+            let dump = counts::dump(bed);
+            let flows = dump["flows"].as_array().unwrap().iter().filter(|flow| {
+                let from = flow["source"].as_str().unwrap_or_default();
+                flow["protocol"] == "UDP"
+                    && flow["origin"] != "Unproven"
+                    && flow["destination"] == to.to_string().as_str()
+                    && from.starts_with(&format!("{borrowed}:"))
+            });
+            assert_eq!(flows.count(), 0, "{cni:?}, the address of {owner}: {said} {dump}");
+        }
+        let script = format!("nsenter --net=/proc/{keeper}/ns/net mesh-socket udp {to} --timeout 200");
+        let said = shell(bed, "attacker", &script);
+        let dump = counts::dump(bed);
+        let origins: Vec<_> = dump["flows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|flow| flow["destination"] == to.to_string().as_str() && flow["protocol"] == "UDP")
+            .map(|flow| flow["origin"].as_str().unwrap_or_default())
+            .collect();
+        assert!(
+            !origins.is_empty() && origins.iter().all(|origin| *origin == "Unproven"),
+            "{cni:?}: {said} {dump}"
+        );
+    }
+}
+
+/// 2.1: a server in there that uses a pod's address is not that pod's: nothing is told in its name.
+#[test]
+fn a_server_in_a_nested_namespace_that_uses_a_pods_address_is_not_the_pod() {
+    for cni in LAYOUTS {
+        let bed = bed(cni);
+        let nested = Nested::make(bed, "attacker");
+        let keeper = &nested.keeper;
+        let of_the_victim = || {
+            let scrape = bed.metrics(scene::NODE).unwrap();
+            let accepted: Vec<&str> =
+                scrape.lines().filter(|line| line.contains("reporter=\"destination\"")).collect();
+            let label = "destination_workload=\"victim\"";
+            counts::sum(&accepted.join("\n"), "mesh_tcp_connections_opened_total{", label)
+        };
+        let before = of_the_victim();
+        let borrowed = address(bed, "victim", Family::V4);
+        let script = format!(
+            "nsenter --net=/proc/{keeper}/ns/net sh -ec 'ip address add {borrowed}/32 dev lo; \
+             mesh-forge serve 7000 >/dev/null & server=$!; \
+             mesh-forge dial {borrowed}:7000 --source 127.0.0.1:0 --for 1000 --pause 50; \
+             kill $server; ip address del {borrowed}/32 dev lo'"
+        );
+        let said = shell(bed, "attacker", &script);
+        assert!(said.contains("ok="), "{cni:?}: {said}");
+        // Longer than an event is on its way to the metrics.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        assert_eq!(of_the_victim(), before, "{cni:?}: {said}");
+    }
+}

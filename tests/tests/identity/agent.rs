@@ -15,7 +15,7 @@ use mesh_api::{
 };
 use mesh_tests::{addresses::Plan, hbone::Credentials, testbed::Testbed};
 use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde::Deserialize;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
@@ -163,6 +163,13 @@ fn keep(reply: &CertificateReply, key: &KeyPair, roots: &str, folder: &Path, fil
     fs::write(stem.with_extension("key"), key.serialize_pem()).unwrap();
     fs::write(stem.with_extension("ca"), roots).unwrap();
     Credentials::of(&stem)
+}
+
+/// Since when the first certificate of a file is valid, in seconds since 1970.
+pub(crate) fn not_before(file: &Path) -> i64 {
+    let der = CertificateDer::from_pem_file(file).unwrap();
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+    certificate.validity().not_before.timestamp()
 }
 
 fn pem(der: &[u8]) -> String {

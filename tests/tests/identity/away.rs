@@ -1,22 +1,31 @@
-//! What goes on with the controller or a relay away.
+//! What goes on with the controller away, and what a relay that starts meanwhile knows.
 
 use std::{
     fs,
-    time::{Duration, Instant, SystemTime},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::{Duration, SystemTime},
 };
 
 use mesh_tests::{
     testbed::{Part, Testbed},
-    trial::{Outcome, eventually},
+    trial::{Outcome, Trial, eventually},
+};
+use serde_json::Value;
+
+use super::{
+    FAR, NEAR, SOON, cluster, is_reset,
+    scene::controller,
+    told::{Before, Case, Mark},
+    traffic::Traffic,
+    whole,
 };
 
-use super::{Cluster, NEAR, SOON, cluster, scene::controller, traffic::Traffic, whole};
-
 /// A controller that is away for as long as this lives.
-struct Away<'a>(&'a Testbed);
+pub(super) struct Away<'a>(&'a Testbed);
 
 impl<'a> Away<'a> {
-    fn now(bed: &'a Testbed) -> Self {
+    pub(super) fn now(bed: &'a Testbed) -> Self {
         controller::hold(bed);
         Self(bed)
     }
@@ -33,19 +42,21 @@ impl Drop for Away<'_> {
 fn the_controller_stops_and_starts_under_traffic() {
     let cluster = cluster();
     let traffic = Traffic::start(&cluster, "id/client", "id/server:8080");
-    std::thread::sleep(Duration::from_millis(500));
     let away = Away::now(cluster.bed());
     std::thread::sleep(Duration::from_secs(2));
+    traffic.goes_on();
     drop(away);
     connected(&cluster);
+    traffic.goes_on();
     traffic.stop().assert_whole("the controller stopped and started");
 }
 
-fn connected(cluster: &Cluster) {
-    for node in [NEAR, super::FAR] {
+/// Waits until both nodes have a stream from the controller.
+pub(super) fn connected(trial: &Trial) {
+    for node in [NEAR, FAR] {
         eventually(&format!("{node} is connected"), SOON * 3, || {
             // A relay that has just been started does not answer yet.
-            let scrape = cluster.bed().metrics(node).ok()?;
+            let scrape = trial.bed().metrics(node).ok()?;
             scrape.lines().any(|line| line == "mesh_discovery_connected 1").then_some(())
         });
     }
@@ -63,66 +74,65 @@ fn a_relay_starts_from_its_snapshot() {
     cluster.put("near", policy);
     let denied = |to: std::net::SocketAddr| matches!(cluster.tcp("node:node-1", to), Outcome::Failed(_));
     assert!(cluster.resolve("id/neighbour:8080").into_iter().all(denied), "the policy is in force");
-    let snapshot = cluster.bed().node(NEAR).run.join("snapshot");
+    let run = cluster.bed().node(NEAR).run;
+    let snapshot = run.join("snapshot");
     eventually("the snapshot has the policy", SOON, || {
         let written = fs::metadata(&snapshot).and_then(|file| file.modified()).ok()?;
         (written > before).then_some(())
     });
+    let mode = fs::metadata(&snapshot).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600, "the snapshot is its owner's alone");
+    for node in [NEAR, FAR] {
+        assert_eq!(keys_below(&cluster.bed().node(node).run), ["node.pem"], "{node}: keys on disk");
+    }
+
     let away = Away::now(cluster.bed());
     cluster.bed().hold_agent(NEAR, Part::Relay).unwrap();
     cluster.bed().release_agent(NEAR, Part::Relay).unwrap();
-    eventually("relay is ready without a controller", SOON * 2, || {
-        cluster.bed().admin(NEAR, "/status").ok().filter(|status| status.contains("\"ready\":true"))
+    let status = eventually("relay is ready without a controller", SOON * 2, || {
+        let status: Value = serde_json::from_str(&cluster.bed().admin(NEAR, "/status").ok()?).ok()?;
+        (status["ready"] == true).then_some(status)
     });
+    assert_eq!(status["discovery"]["restored"], true, "{status}");
+    assert_eq!(status["discovery"]["connected"], false, "{status}");
+    assert!(status["resources"]["PodPolicy"].as_u64() > Some(0), "{status}");
     for to in cluster.resolve("id/neighbour:8080") {
         assert!(matches!(cluster.tcp("id/client", to), Outcome::Answered(_)), "{to}");
+        let mark = Mark::now(&cluster);
         assert!(denied(to), "the policy is still in force: {to}");
+        mark.wait(&cluster, &format!("that the policy refused {to}"), |line| {
+            line.node() == NEAR
+                && line.text("/verdict") == "denied"
+                && line.text("/policy") == "AccessPolicy/id/near"
+                && line.text("/reason") == "NoRuleAllows"
+                && line.text("/destination/pod") == "neighbour"
+                && line.text("/destination/address") == to.to_string()
+        });
     }
-    let to = cluster.resolve("id/server:8080")[0];
-    let outcome = cluster.tcp("id/client", to);
-    let failed = outcome.failure();
-    assert_ne!(failed.errno, "EPERM", "{failed:?}");
-    cluster.is_logged("\"NoCertificate\"", &["id"]);
+    for to in cluster.resolve("id/server:8080") {
+        let told = Before::of_workload(&cluster, Case::source("NoCertificate"), "server");
+        is_reset("without a certificate", &cluster.call("id/client", "tcp", to, &["--timeout", "9000"]));
+        told.is_told(to.ip());
+    }
     drop(away);
     connected(&cluster);
     whole(&cluster);
     cluster.remove("near");
 }
 
-/// Issue: relay killed: new tunnelled connections that failed are counted and shown; established connections of one
-/// node are untouched, and new ones are made.
-#[test]
-fn a_killed_relay_fails_new_tunnels_only_for_a_while() {
-    let cluster = cluster();
-    let near = Traffic::start(&cluster, "id/client", "id/neighbour:8080");
-    let far = Traffic::start(&cluster, "id/client", "id/server:8080");
-    std::thread::sleep(Duration::from_millis(500));
-    let start = Instant::now();
-    cluster.bed().signal_agent(NEAR, Part::Relay, nix::sys::signal::Signal::SIGKILL).unwrap();
-    whole(&cluster);
-    println!("tunnels are made again {:.1} s after relay was killed", start.elapsed().as_secs_f64());
-    std::thread::sleep(Duration::from_millis(300));
-    let far = far.stop();
-    println!(
-        "through the killed relay: {} answered, {} failed, {} held ones ended",
-        far.ok,
-        far.failed.len(),
-        far.ended.len()
-    );
-    assert!(far.ok > 20, "{far:?}");
-    assert!(!far.ended.is_empty(), "connections through a killed process end: {far:?}");
-    near.stop().assert_whole("same-node connections beside a killed relay");
-}
-
-/// A relay that is told to end lets open tunnels be for a while, and refuses no new one longer than its restart takes.
-#[test]
-fn a_relay_that_is_told_to_end_drains_first() {
-    let cluster = cluster();
-    let to = cluster.resolve("id/server:8080")[0];
-    let held = cluster.hold("id/client", to, Duration::from_millis(20));
-    cluster.bed().signal_agent(NEAR, Part::Relay, nix::sys::signal::Signal::SIGTERM).unwrap();
-    assert_eq!(held.end(Duration::from_millis(1000)), None, "an open tunnel goes on while relay drains");
-    let end = held.end(Duration::from_secs(5)).expect("and ends with it");
-    println!("the end of a drained tunnel: {end}");
-    whole(&cluster);
+/// The files that hold a private key.
+fn keys_below(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().filter_map(Result::ok) {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            found.append(&mut keys_below(&path));
+        } else if kind.is_file() {
+            // What is gone again holds nothing.
+            let content = fs::read(&path).unwrap_or_default();
+            let has_key = content.windows(11).any(|window| window == b"PRIVATE KEY");
+            found.extend(has_key.then(|| entry.file_name().to_string_lossy().into_owned()));
+        }
+    }
+    found
 }

@@ -39,6 +39,7 @@ fn a_node_is_told_no_more_than_its_own_scope_whatever_it_asks_for() {
     assert!(names.iter().all(|name| !name.starts_with("id/")), "another node's policies: {names:?}");
     // What its pods may reach it is told, without what only the pod's own node needs to know.
     let workloads = agent(()).discover(PLAYED, &type_url::<Workload>(), &["*"]).unwrap();
+    assert!(!workloads.resources.is_empty(), "it is told nothing of the others");
     for resource in workloads.resources {
         let workload: Workload = prost::Message::decode(resource.resource.unwrap().value.as_slice()).unwrap();
         assert!(workload.local.is_none() || workload.node == PLAYED, "{workload:?}");

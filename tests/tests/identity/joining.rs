@@ -23,19 +23,21 @@ pub(super) fn ask_to_join(cluster: &Cluster, node: &str) -> JoinFile {
     JoinFile::read(&path)
 }
 
-/// A POST to the controller's socket.
-pub(super) fn post(cluster: &Trial, path: &str) -> String {
+/// A POST to the controller's socket, which must succeed.
+pub(super) fn post(cluster: &Trial, path: &str) {
+    let answer = request(cluster, "POST", path);
+    assert!(answer.starts_with("HTTP/1.1 200"), "POST {path}: {answer}");
+}
+
+/// A request to the controller's socket; gives the whole answer.
+pub(super) fn request(cluster: &Trial, method: &str, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let socket = cluster.run().join("control.sock");
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
+    let head = "Host: localhost\r\nContent-Length: 0\r\nConnection: close";
+    write!(stream, "{method} {path} HTTP/1.1\r\n{head}\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "POST {path}: {answer}");
     answer
 }
 
@@ -117,8 +119,10 @@ fn a_node_gets_certificates_for_its_own_pods_only() {
     eventually("the controller knows the pod", SOON, || {
         agent.issue(&uid, &join.roots, &papers, "issued").ok()
     });
-    let told = cluster.tunnel(&cluster.words("issued"));
-    assert_eq!(told["status"], 200, "a certificate by the controller is good: {told}");
+    for server in super::servers(&cluster) {
+        let told = cluster.tunnel(server, &cluster.words("issued"));
+        assert_eq!(told["status"], 200, "a certificate by the controller is good: {told}");
+    }
     for (what, uid) in [
         ("a pod of another node", cluster.pod("id/server").uid),
         ("a pod that there is not", "00000000-0000-0000-0000-000000000000".to_owned()),
@@ -130,9 +134,13 @@ fn a_node_gets_certificates_for_its_own_pods_only() {
         );
     }
     cluster.remove("own");
-    eventually("an identity without a pod is not issued", Duration::from_secs(15), || {
+    let refused = eventually("an identity without a pod is not issued", Duration::from_secs(15), || {
         agent.issue(&uid, &join.roots, &papers, "ended").err()
     });
+    assert!(
+        matches!(refused.code(), tonic::Code::PermissionDenied | tonic::Code::NotFound),
+        "refused because of the pod: {refused:?}"
+    );
 }
 
 /// A token that nobody used in time is worth nothing: a controller of this test's own, whose tokens are short-lived.
@@ -183,4 +191,5 @@ fn a_join_token_expires() {
         matches!(refused.code(), tonic::Code::PermissionDenied | tonic::Code::Unauthenticated),
         "{refused:?}"
     );
+    assert!(refused.message().contains("expired"), "it says why: {refused:?}");
 }

@@ -13,14 +13,22 @@ mod agent;
 mod away;
 mod clients;
 mod discovery;
+mod fallback;
+mod given;
 mod joining;
+mod policy;
+mod relays;
+mod renewal;
 mod revoked;
 mod rotation;
 mod servers;
+mod told;
 mod traffic;
 
 use std::{
+    borrow::Borrow,
     fs,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -28,7 +36,7 @@ use std::{
 
 use mesh_tests::{
     hbone::{Authority, Leaf},
-    trial::{Trial, echo, eventually},
+    trial::{Outcome, Trial, echo, eventually},
 };
 
 /// Where clients are.
@@ -59,32 +67,44 @@ spec: {telemetry: {accessLog: {format: JSON, level: All}}}
 {apiVersion: v1, kind: Node, metadata: {name: node-3, labels: {testbed.mesh.internal/agent: absent}}}
 ";
 
-/// The testbed, for one test at a time.
-struct Cluster {
-    trial: &'static Trial,
+/// A testbed whose certificates are short-lived, and whose every node follows when the root is replaced.
+const SHORT_LIVED: &str = "
+apiVersion: mesh.internal/v1alpha1
+kind: MeshConfig
+metadata: {name: default}
+spec: {ca: {workloadTTL: 30s}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: id}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node-1}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node-2}}
+";
+
+/// A testbed, for one test at a time.
+struct Cluster<T = &'static Trial> {
+    trial: T,
     _turn: MutexGuard<'static, ()>,
 }
 
-impl std::ops::Deref for Cluster {
+impl<T: Borrow<Trial>> std::ops::Deref for Cluster<T> {
     type Target = Trial;
 
     fn deref(&self) -> &Trial {
-        self.trial
+        self.trial.borrow()
     }
 }
 
 /// The testbed of this file, with `id/client` on one node and `id/server` on the other.
 fn cluster() -> Cluster {
-    static TURN: Mutex<()> = Mutex::new(());
     static SHARED: OnceLock<Trial> = OnceLock::new();
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let trial = SHARED.get_or_init(|| {
-        let trial = Trial::start("identity", CLUSTER);
-        put_base(&trial);
-        trial
-    });
-    whole(trial);
-    Cluster { trial, _turn: turn }
+    Cluster::shared(&SHARED, "identity", CLUSTER)
+}
+
+/// The same of the testbed with short-lived certificates.
+fn short_lived() -> Cluster {
+    static SHARED: OnceLock<Trial> = OnceLock::new();
+    Cluster::shared(&SHARED, "short-lived", SHORT_LIVED)
 }
 
 /// The pods that every test finds.
@@ -95,6 +115,7 @@ fn put_base(trial: &Trial) {
             &echo("id", "client").account("client"),
             &echo("id", "neighbour").account("neighbour"),
             &echo("id", "server").account("server").on(FAR),
+            &echo("id", "beside").account("beside").on(FAR),
             &echo("id", "outside").plain().on(FAR),
         ],
     );
@@ -112,12 +133,42 @@ fn hbone(trial: &Trial, place: &str, words: &str) -> serde_json::Value {
 fn whole(trial: &Trial) {
     for to in trial.resolve("id/server:8080") {
         eventually(&format!("id/client reaches {to}"), SOON * 2, || {
-            matches!(trial.tcp("id/client", to), mesh_tests::trial::Outcome::Answered(_)).then_some(())
+            matches!(trial.tcp("id/client", to), Outcome::Answered(_)).then_some(())
         });
     }
 }
 
 impl Cluster {
+    fn shared(shared: &'static OnceLock<Trial>, topic: &str, yaml: &str) -> Self {
+        let turn = turn();
+        let trial = shared.get_or_init(|| {
+            let trial = Trial::start(topic, yaml);
+            put_base(&trial);
+            trial
+        });
+        whole(trial);
+        Self { trial, _turn: turn }
+    }
+}
+
+impl Cluster<Trial> {
+    /// One that is taken down at the end of its test.
+    fn own(start: impl FnOnce() -> Trial) -> Self {
+        let turn = turn();
+        let trial = start();
+        put_base(&trial);
+        whole(&trial);
+        Self { trial, _turn: turn }
+    }
+}
+
+/// Tests stop what others need.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T: Borrow<Trial>> Cluster<T> {
     /// The folder of the certificates that tests issue.
     fn papers(&self) -> PathBuf {
         let folder = self.run().join("papers");
@@ -142,20 +193,29 @@ impl Cluster {
         format!("--cert {stem}.crt --key {stem}.key --roots {stem}.ca")
     }
 
-    /// Opens a tunnel to the server with these credentials.
-    fn tunnel(&self, credentials: &str) -> serde_json::Value {
-        let server = self.pod("id/server").addresses[0];
-        let words = format!("client {server}:15008 --authority {server}:8080 {credentials}");
-        hbone(self, "id/outside", &words)
+    /// Opens a tunnel to an address of the server with these credentials.
+    fn tunnel(&self, server: IpAddr, credentials: &str) -> serde_json::Value {
+        hbone(self, "id/outside", &dial(server, credentials))
     }
+}
 
-    /// Waits until a log says this reason beside all these words.
-    fn is_logged(&self, reason: &str, beside: &[&str]) {
-        eventually(&format!("a log says {reason} beside {beside:?}"), SOON, || {
-            let log = self.access_log();
-            log.iter()
-                .any(|(_, line)| line.contains(reason) && beside.iter().all(|word| line.contains(word)))
-                .then_some(())
-        });
-    }
+/// What `mesh-hbone` is told for a tunnel to a server's port 8080.
+fn dial(server: IpAddr, credentials: &str) -> String {
+    let (tunnel, to) = (SocketAddr::new(server, 15_008), SocketAddr::new(server, 8080));
+    format!("client {tunnel} --authority {to} {credentials}")
+}
+
+/// The addresses of the server, one in each family.
+fn servers(trial: &Trial) -> Vec<IpAddr> {
+    let addresses = trial.pod("id/server").addresses;
+    assert!(addresses.iter().any(IpAddr::is_ipv4) && addresses.iter().any(IpAddr::is_ipv6), "{addresses:?}");
+    addresses
+}
+
+/// Fails unless a connection ended as a tunnel that comes to nothing shows to the application: it was made, and then
+/// reset.
+fn is_reset(what: &str, outcome: &Outcome) {
+    let failed = outcome.failure();
+    assert!(["ECONNRESET", "EPIPE", "ENOTCONN"].contains(&failed.errno.as_str()), "{what}: {failed:?}");
+    assert!(failed.after < Duration::from_secs(8), "{what}: {failed:?}");
 }

@@ -1,63 +1,122 @@
 //! SEMANTICS 9.4: what was issued to a node that has been removed is refused within 10 seconds, everywhere.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use mesh_tests::trial::eventually;
 
-use super::agent::JoinFile;
 use super::{
-    agent::{Agent, Controller},
-    cluster,
+    SOON,
+    agent::{Agent, Controller, JoinFile},
+    cluster, dial, is_reset,
     joining::newcomer,
+    servers as servers_of,
+    servers::{is_tunnelled, played},
+    told::{Before, Case, Mark},
 };
 
 /// A node of its own for this test: it has no agent, and the test is its thief.
 const STOLEN: &str =
     "{apiVersion: v1, kind: Node, metadata: {name: stolen, labels: {testbed.mesh.internal/agent: absent}}}\n";
 
+/// How soon.
+const WITHIN: Duration = Duration::from_secs(10);
+
 #[test]
 fn certificates_of_a_removed_node_are_refused_within_10_seconds() {
     let cluster = cluster();
-    let pod = super::servers::played("stolen", "exec sleep infinity")
-        .replace("nodeName: node-3", "nodeName: stolen");
+    let pod = played("stolen", "exec sleep infinity").replace("nodeName: node-3", "nodeName: stolen");
     cluster.put("stolen", format!("{STOLEN}---\n{pod}"));
     let path = cluster.bed().layout().join_file("stolen");
-    eventually("the new node may join", Duration::from_secs(10), || path.exists().then_some(()));
+    eventually("the new node may join", SOON, || path.exists().then_some(()));
     let join = JoinFile::read(&path);
     let papers = cluster.papers();
     let node = newcomer(&cluster, &join).join(&join, "stolen", &papers, "thief").unwrap();
     let agent = Agent::connect(&Controller::of(cluster.trial.bed()), &node);
     let uid = cluster.pod("played/stolen").uid;
-    eventually("the controller knows the pod", super::SOON, || {
-        agent.issue(&uid, &join.roots, &papers, "loot").ok()
-    });
+    eventually("the controller knows the pod", SOON, || agent.issue(&uid, &join.roots, &papers, "loot").ok());
     let words = cluster.words("loot");
-    assert_eq!(cluster.tunnel(&words)["status"], 200, "before, it is good");
+    let servers = servers_of(&cluster);
+    for server in &servers {
+        assert_eq!(cluster.tunnel(*server, &words)["status"], 200, "before, it is good");
+    }
+    // A pod of the same identity, elsewhere, that shows the same certificate to whoever dials it.
+    let receiver = played("receiver", &format!("exec mesh-hbone server {words}"))
+        .replace("serviceAccountName: receiver", "serviceAccountName: stolen");
+    cluster.put("receiver", receiver);
+    let shown: Vec<SocketAddr> = cluster.resolve("played/receiver:8080");
+    let call =
+        |to: &SocketAddr| cluster.call("id/client", "tcp", to, &["--timeout", "9000", "--send", "hello"]);
+    for to in &shown {
+        is_tunnelled(&cluster, *to);
+        assert_eq!(call(to).answer().text, "hello", "before, it is good");
+    }
 
-    // One that is open when it happens ends as well.
+    // Those that are open when it happens end as well.
     let until = papers.join("never");
-    let server = cluster.pod("id/server").addresses[0];
-    let line = format!(
-        "mesh-hbone client {server}:15008 --authority {server}:8080 {words} --until {}",
-        until.display()
-    );
-    let held = std::thread::scope(|scope| {
-        let (trial, argv) = (cluster.trial, line.split_whitespace().collect::<Vec<_>>());
-        let held = scope.spawn(move || trial.run_in("id/outside", &argv));
-        std::thread::sleep(Duration::from_millis(500));
+    let at_servers = Mark::now(&cluster);
+    let here = Before::now(&cluster, Case::source("CertificateRevoked"));
+    let there = Before::now(&cluster, Case::destination("id/server", "CertificateRevoked"));
+    let held_by_us: Vec<_> =
+        shown.iter().map(|to| cluster.hold("id/client", to, Duration::from_millis(50))).collect();
+    let ended = thread::scope(|scope| {
+        let (trial, cluster, words, until) = (cluster.trial, &cluster, &words, &until);
+        let held: Vec<_> = servers
+            .iter()
+            .map(|server| {
+                let line = format!("mesh-hbone {} --until {}", dial(*server, words), until.display());
+                scope.spawn(move || trial.run_in("id/outside", &line.split_whitespace().collect::<Vec<_>>()))
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(500));
+        assert!(held.iter().all(|held| !held.is_finished()), "they are open before");
+        held_by_us.iter().for_each(mesh_tests::trial::Held::is_open);
         cluster.remove("stolen");
-        eventually("its certificates are refused", Duration::from_secs(12), || {
-            cluster.tunnel(&words)["status"].is_null().then_some(())
-        });
-        let deadline = std::time::Instant::now() + Duration::from_secs(5);
-        while !held.is_finished() && std::time::Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
+        let start = Instant::now();
+        for server in &servers {
+            eventually("its certificates are refused", WITHIN, || {
+                cluster.tunnel(*server, words)["status"].is_null().then_some(())
+            });
         }
-        std::fs::write(&until, "").unwrap();
-        held.join().unwrap()
+        for to in &shown {
+            eventually("its certificates are not believed", WITHIN, || {
+                matches!(call(to), mesh_tests::trial::Outcome::Failed(_)).then_some(())
+            });
+        }
+        while !held.iter().all(thread::ScopedJoinHandle::is_finished) && start.elapsed() < WITHIN {
+            thread::sleep(Duration::from_millis(20));
+        }
+        for held in &held_by_us {
+            let end = held.end(WITHIN.saturating_sub(start.elapsed()));
+            assert!(end.is_some(), "a connection to a revoked server is still open");
+        }
+        let took = start.elapsed();
+        println!("certificates of a removed node are refused, and their tunnels ended, after {took:?}");
+        assert!(took < WITHIN, "refused everywhere after {took:?}");
+        std::fs::write(until, "").unwrap();
+        held.into_iter().map(|held| held.join().unwrap()).collect::<Vec<_>>()
     });
-    assert!(held.contains("held: "), "the open tunnel was ended: {held}");
-    cluster.is_logged("\"CertificateRevoked\"", &["id"]);
+    for ended in ended {
+        assert!(ended.contains("held: "), "the open tunnel was ended: {ended}");
+    }
+    for server in &servers {
+        let is_it = |line: &super::told::Line| {
+            line.text("/reason") == "CertificateRevoked"
+                && line.ip("/destination/address") == Some(*server)
+                && !line.text("/ended").is_empty()
+        };
+        at_servers.wait(&cluster, "that the open tunnel was ended by the revocation", is_it);
+    }
+    let outside = cluster.pod("id/outside").addresses;
+    there.is_told_in(|line| line.ip("/source/address").is_some_and(|ip| outside.contains(&ip)));
+    for to in &shown {
+        is_reset("a server with a revoked certificate", &call(to));
+        here.is_told(to.ip());
+    }
     assert!(agent.issue(&uid, &join.roots, &papers, "more").is_err(), "nor does it get another");
+    cluster.remove("receiver");
     std::fs::remove_file(until).unwrap();
 }

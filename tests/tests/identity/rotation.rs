@@ -1,80 +1,113 @@
 //! Certificates and roots that are replaced while connections are made: not one fails.
 
-use std::time::Duration;
+use std::{
+    borrow::Borrow,
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use mesh_tests::{
-    testbed::Testbed,
+    hbone::Leaf,
     trial::{Trial, eventually},
 };
 use serde_json::Value;
 
-use super::{cluster, joining::post, traffic::Traffic};
+use super::{
+    Cluster, PLAYED, SOON,
+    agent::{Agent, Controller, not_before},
+    cluster, hbone,
+    joining::{ask_to_join, newcomer, post, request},
+    servers::played,
+    short_lived,
+    told::{Before, Case},
+    traffic::Traffic,
+};
 
-fn authority(bed: &Testbed) -> Value {
-    use std::io::{Read as _, Write as _};
-    let socket = bed.layout().run().join("control.sock");
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-    write!(stream, "GET /ca HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+/// Who a leaf of these tests is.
+const OUTSIDE: &str = "spiffe://cluster.local/ns/id/sa/outside";
+
+/// What the controller says of the authority.
+pub(super) fn authority(trial: &Trial) -> Value {
+    let answer = request(trial, "GET", "/ca");
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
     serde_json::from_str(body).unwrap_or_else(|error| panic!("GET /ca: {error}: {answer}"))
 }
 
-/// The server's certificate as a client sees it now: its serial number and since when it is valid.
-fn shown(trial: &Trial) -> (String, i64) {
-    let server = trial.pod("id/server").addresses[0];
-    // Whoever shows no certificate sees the server's before it is refused.
-    let words = format!("client {server}:15008 --authority {server}:8080");
-    let told = super::hbone(trial, "id/outside", &words);
-    let serial = told["peer"]["serial"].as_str().unwrap_or_else(|| panic!("{told}")).to_owned();
-    (serial, told["peer"]["not_before"].as_i64().unwrap())
-}
-
-/// A testbed of its own: every node of it follows, and certificates are short-lived.
-const CLUSTER: &str = "
-apiVersion: mesh.internal/v1alpha1
-kind: MeshConfig
-metadata: {name: default}
-spec: {ca: {workloadTTL: 30s}}
----
-{apiVersion: v1, kind: Namespace, metadata: {name: id}}
----
-{apiVersion: v1, kind: Node, metadata: {name: node-1}}
----
-{apiVersion: v1, kind: Node, metadata: {name: node-2}}
-";
-
-/// Issue: rotation of the root, and renewal of every certificate by itself, under traffic: 0 failed, and what is open
-/// stays open.
-#[test]
-fn the_root_and_every_certificate_are_replaced_under_traffic() {
-    let _turn = cluster();
-    let trial = Trial::start("rotation", CLUSTER);
-    super::put_base(&trial);
-    super::whole(&trial);
-    let (before, first) = (authority(trial.bed()), shown(&trial));
-    let traffic = Traffic::start(&trial, "id/client", "id/server:8080");
-    eventually("the server's certificate is renewed", Duration::from_secs(40), || {
-        (shown(&trial).0 != first.0).then_some(())
-    });
-    post(&trial, "/ca/rotate");
+/// Waits until another issuer signs than `before`, and nobody believes the root of before any longer.
+pub(super) fn replaced(trial: &Trial, before: &Value) -> Value {
     let after = eventually("the authority is stable again", Duration::from_secs(60), || {
-        let now = authority(trial.bed());
+        let now = authority(trial);
         let stable = now["phase"].as_str().is_some_and(|phase| phase.eq_ignore_ascii_case("stable"));
         (stable && now["issuerKeyId"] != before["issuerKeyId"]).then_some(now)
     });
-    std::thread::sleep(Duration::from_millis(500));
-    traffic.stop().assert_whole("renewal of certificates and rotation of the root");
     assert_eq!(after["roots"], 1, "the old root is no longer believed: {after}");
+    after
+}
+
+/// Refused since the root is another one.
+pub(super) fn is_untrusted<T: Borrow<Trial>>(cluster: &Cluster<T>, server: IpAddr, words: &str) {
+    let before = Before::now(cluster, Case::destination("id/server", "CertificateUntrusted"));
+    let told = cluster.tunnel(server, words);
+    assert!(told["status"].is_null() && told["failed"].is_string(), "{told}");
+    let local: std::net::SocketAddr = told["local"].as_str().unwrap().parse().unwrap();
+    before.is_told(local.ip());
+}
+
+/// The serial number of the server's certificate as a client sees it now.
+fn shown(trial: &Trial, server: IpAddr) -> String {
+    // Whoever shows no certificate sees the server's before it is refused.
+    let told = hbone(trial, "id/outside", &super::dial(server, ""));
+    told["peer"]["serial"].as_str().unwrap_or_else(|| panic!("{told}")).to_owned()
+}
+
+/// Issue: rotation of the root, and renewal of every certificate by itself, under traffic: 0 failed, and what is open
+/// stays open. What the old root's issuer has signed is worth nothing afterwards.
+#[test]
+fn the_root_and_every_certificate_are_replaced_under_traffic() {
+    let cluster = short_lived();
+    let servers = super::servers(&cluster);
+    let old = cluster.issue("old", &Leaf { names: &[OUTSIDE], ..Leaf::default() });
+    for server in &servers {
+        assert_eq!(cluster.tunnel(*server, &old)["status"], 200, "before, it is good");
+    }
+    let before = authority(&cluster);
+    let first: Vec<String> = servers.iter().map(|server| shown(&cluster, *server)).collect();
+    let traffic = Traffic::start(&cluster, "id/client", "id/server:8080");
+    for (server, first) in servers.iter().zip(&first) {
+        eventually("the server's certificate is renewed", Duration::from_secs(40), || {
+            (shown(&cluster, *server) != *first).then_some(())
+        });
+    }
+    traffic.goes_on();
+    let so_far = traffic.so_far();
+    post(&cluster, "/ca/rotate");
+    replaced(&cluster, &before);
+    assert!(traffic.grew(&so_far), "no new connections between the command and its end: {so_far:?}");
+    traffic.goes_on();
+    println!("new connections before {so_far:?}, after {:?}", traffic.so_far());
+    traffic.stop().assert_whole("renewal of certificates and rotation of the root");
+    for server in servers {
+        is_untrusted(&cluster, server, &old);
+    }
 }
 
 /// Issue: clock skew: a certificate is valid from a while before it was issued.
 #[test]
 fn a_certificate_is_backdated_for_clocks_that_are_behind() {
     let cluster = cluster();
-    let (_, not_before) = shown(&cluster);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let age = i64::try_from(now).unwrap() - not_before;
-    assert!(age >= 30, "valid since {age} s");
+    cluster.put("fresh", played("fresh", "exec sleep infinity"));
+    let join = ask_to_join(&cluster, PLAYED);
+    let papers = cluster.papers();
+    let node = newcomer(&cluster, &join).join(&join, PLAYED, &papers, "fresh-node").unwrap();
+    let agent = Agent::connect(&Controller::of(cluster.trial.bed()), &node);
+    let uid = cluster.pod("played/fresh").uid;
+    eventually("the controller knows the pod", SOON, || {
+        agent.issue(&uid, &join.roots, &papers, "fresh-pod").ok()
+    });
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    for file in ["fresh-node", "fresh-pod"] {
+        let age = now - not_before(&papers.join(file).with_extension("crt"));
+        assert!((60..=300).contains(&age), "{file}: issued just now, valid since {age} s");
+    }
+    cluster.remove("fresh");
 }

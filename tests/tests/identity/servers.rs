@@ -1,13 +1,21 @@
 //! Servers at an enrolled pod's address that are not that pod, and what a client's application and the logs see of it.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use mesh_tests::{
     hbone::{Authority, Leaf, Validity},
-    trial::{Outcome, eventually},
+    trial::{Trial, eventually},
 };
+use serde_json::Value;
 
-use super::{Cluster, PLAYED, SOON, cluster};
+use super::{
+    Cluster, NEAR, PLAYED, SOON, cluster, is_reset,
+    told::{Before, Case},
+};
 
 /// A pod that is in the mesh for everybody, in which this runs at the tunnel's port.
 pub(super) fn played(name: &str, shell: &str) -> String {
@@ -18,15 +26,58 @@ pub(super) fn played(name: &str, shell: &str) -> String {
     )
 }
 
-/// Calls the pod until the client's node knows it as enrolled and the call is not plaintext any more.
-fn call(cluster: &Cluster, name: &str) -> Outcome {
-    let to = format!("{}:8080", cluster.pod(&format!("played/{name}")).addresses[0]);
-    // Before discovery has it, the dial is plaintext to a port where nobody listens.
-    eventually(&format!("{name} is dialled through the tunnel"), SOON, || {
-        let outcome = cluster.call("id/client", "tcp", &to, &["--timeout", "9000", "--send", "hello"]);
-        let plaintext = matches!(&outcome, Outcome::Failed(failed) if failed.errno == "ECONNREFUSED");
-        (!plaintext).then_some(outcome)
-    })
+/// Waits until the client's node sends what goes there through the tunnel: before discovery has the pod, it is a
+/// stranger, and the dial is plaintext.
+pub(super) fn is_tunnelled(trial: &Trial, to: SocketAddr) {
+    // The client's node is asked itself: not every node of this cluster has an agent.
+    let (address, port) = (to.ip(), to.port());
+    let path = format!("/can?source=id/client&destination={address}&port={port}&protocol=tcp");
+    eventually(&format!("{to} is dialled through the tunnel"), SOON, || {
+        let said: Value = serde_json::from_str(&trial.bed().admin(NEAR, &path).ok()?).ok()?;
+        (said["endpoints"][0]["transport"] == "tunnel").then_some(())
+    });
+}
+
+/// A played pod, and what a connection to it comes to: an answer if there is no reason.
+struct Server {
+    name: &'static str,
+    shell: String,
+    reason: &'static str,
+}
+
+/// Puts them up and calls each, over both address families; what fails must be told.
+fn check(cluster: &Cluster, file: &str, servers: &[Server], account: Option<&str>) {
+    let yaml = servers.iter().map(|server| {
+        let own = format!("serviceAccountName: {}", server.name);
+        let shared = account.map(|account| format!("serviceAccountName: {account}"));
+        played(server.name, &server.shell).replacen(&own, shared.as_ref().unwrap_or(&own), 1)
+    });
+    cluster.put(file, yaml.collect::<Vec<_>>().join("---\n"));
+    thread::scope(|scope| {
+        for server in servers {
+            let trial = cluster.trial;
+            scope.spawn(move || {
+                for address in trial.pod(&format!("played/{}", server.name)).addresses {
+                    reach(trial, server, SocketAddr::new(address, 8080));
+                }
+            });
+        }
+    });
+    cluster.remove(file);
+}
+
+fn reach(trial: &Trial, server: &Server, to: SocketAddr) {
+    is_tunnelled(trial, to);
+    let told = (!server.reason.is_empty())
+        .then(|| Before::of_workload(trial, Case::source(server.reason), server.name));
+    let outcome = trial.call("id/client", "tcp", to, &["--timeout", "9000", "--send", "hello"]);
+    match told {
+        Some(before) => {
+            is_reset(server.name, &outcome);
+            before.is_told(to.ip());
+        }
+        None => assert_eq!(outcome.answer().text, "hello", "{}: {to}", server.name),
+    }
 }
 
 /// The name that discovery has for a played pod.
@@ -38,61 +89,44 @@ fn right(name: &str) -> String {
 #[test]
 fn a_server_that_does_not_prove_its_name_is_not_talked_to() {
     let cluster = cluster();
-    let papers = cluster.papers();
+    let (papers, authority) = (cluster.papers(), cluster.authority());
     let serve = |file: &str| format!("exec mesh-hbone server {}", cluster.words(file));
-    let authority = cluster.authority();
-    let issue = |name: &str, id: &str, validity| {
-        let leaf = Leaf { names: &[id], validity, ..Leaf::default() };
-        authority.issue(&papers, name, &leaf).unwrap();
-        serve(name)
+    let shows = |name: &'static str, id: &str, validity, reason| {
+        authority.issue(&papers, name, &Leaf { names: &[id], validity, ..Leaf::default() }).unwrap();
+        Server { name, shell: serve(name), reason }
     };
-    let mut pods = vec![
-        ("good", issue("good", &right("good"), Validity::Now), ""),
-        ("other", issue("other", &right("good"), Validity::Now), "NameMismatch"),
-        (
-            "abroad",
-            issue("abroad", "spiffe://elsewhere.example/ns/played/sa/abroad", Validity::Now),
-            "TrustDomainMismatch",
-        ),
-        ("old", issue("old", &right("old"), Validity::Expired), "CertificateExpired"),
-        ("young", issue("young", &right("young"), Validity::NotYet), "CertificateNotYetValid"),
-        ("nobody", "sleep infinity".to_owned(), "TunnelRefused"),
-        (
-            "mute",
-            "nft add table inet m; nft 'add chain inet m in {type filter hook input priority 0;}'; \
-                  nft add rule inet m in tcp dport 15008 drop; sleep infinity"
-                .to_owned(),
-            "TunnelTimedOut",
-        ),
-        ("plain", "exec mesh-hbone server --plain HTTP/1.1".to_owned(), "PeerNotHbone"),
-    ];
-    let id = right("alone");
-    authority.self_signed(&papers, "alone", &Leaf { names: &[&id], ..Leaf::default() }).unwrap();
-    pods.push(("alone", serve("alone"), "CertificateUntrusted"));
-    let id = right("strange");
-    Authority::stranger()
-        .unwrap()
-        .issue(&papers, "strange", &Leaf { names: &[&id], ..Leaf::default() })
-        .unwrap();
-    pods.push(("strange", serve("strange"), "CertificateUntrusted"));
-    let http1 = issue("http1", &right("http1"), Validity::Now) + " --alpn http/1.1";
-    pods.push(("http1", http1, "PeerNotHbone"));
-
-    let yaml: Vec<String> = pods.iter().map(|(name, shell, _)| played(name, shell)).collect();
-    cluster.put("played", yaml.join("---\n"));
-    for (name, _, reason) in &pods {
-        let outcome = call(&cluster, name);
-        if reason.is_empty() {
-            assert_eq!(outcome.answer().text, "hello", "{name}");
-            continue;
+    let at = |name, validity, reason| shows(name, &right(name), validity, reason);
+    let does = |name, shell: &str, reason| Server { name, shell: shell.to_owned(), reason };
+    let ahead = |seconds| Validity::Ahead(Duration::from_secs(seconds));
+    let abroad = "spiffe://elsewhere.example/ns/played/sa/abroad";
+    for (name, signer) in [("alone", None), ("strange", Some(Authority::stranger().unwrap()))] {
+        let (id, leaf) = (right(name), Leaf::default());
+        let leaf = Leaf { names: &[&id], ..leaf };
+        match signer {
+            None => authority.self_signed(&papers, name, &leaf).unwrap(),
+            Some(stranger) => stranger.issue(&papers, name, &leaf).unwrap(),
         }
-        let failed = outcome.failure();
-        assert!(["ECONNRESET", "EPIPE", "ENOTCONN"].contains(&failed.errno.as_str()), "{name}: {failed:?}");
-        assert!(failed.after < Duration::from_secs(8), "{name}: {failed:?}");
-        let address = cluster.pod(&format!("played/{name}")).addresses[0].to_string();
-        cluster.is_logged(&format!("\"{reason}\""), &[&address]);
     }
-    cluster.remove("played");
+    let http1 = at("http1", Validity::Now, "PeerNotHbone");
+    let issued = Instant::now();
+    let servers = [
+        at("good", Validity::Now, ""),
+        shows("other", &right("good"), Validity::Now, "NameMismatch"),
+        shows("abroad", abroad, Validity::Now, "TrustDomainMismatch"),
+        at("old", Validity::Expired, "CertificateExpired"),
+        at("young", Validity::NotYet, "CertificateNotYetValid"),
+        // A clock that is ahead is forgiven a minute.
+        at("ahead", ahead(45), ""),
+        at("far-ahead", ahead(120), "CertificateNotYetValid"),
+        does("nobody", "sleep infinity", "TunnelRefused"),
+        does("mute", &format!("{}; sleep infinity", super::fallback::DROP), "TunnelTimedOut"),
+        does("plain", "exec mesh-hbone server --plain HTTP/1.1", "PeerNotHbone"),
+        Server { shell: http1.shell + " --alpn http/1.1", ..http1 },
+        does("alone", &serve("alone"), "CertificateUntrusted"),
+        does("strange", &serve("strange"), "CertificateUntrusted"),
+    ];
+    check(&cluster, "played", &servers, None);
+    assert!(issued.elapsed() < Duration::from_secs(40), "too slow to tell a certificate that is ahead");
 }
 
 /// Issue: a status of the other side is the application's reset, and has its own reason.
@@ -101,39 +135,39 @@ fn every_status_has_its_reason() {
     let cluster = cluster();
     let id = right("status");
     let words = cluster.issue("status", &Leaf { names: &[&id], ..Leaf::default() });
-    let serve = |more: &str| format!("exec mesh-hbone server {words} {more}");
-    let pods = [
-        ("s400", serve("--status 400"), "BadRequest"),
-        ("s401", serve("--status 401"), "PeerDenied"),
-        (
-            "s503",
-            serve("--status 503 --header 'proxy-status=mesh; error=connection_refused'"),
-            "UpstreamRefused",
-        ),
-        (
-            "timeout",
-            serve("--status 503 --header 'proxy-status=x; error=connection_timeout'"),
-            "UpstreamTimedOut",
-        ),
-        ("reset", serve("--reset 8"), "PeerFailed"),
+    let serve = |name, more: &str, reason| Server {
+        name,
+        shell: format!("exec mesh-hbone server {words} {more}"),
+        reason,
+    };
+    let fails = |name, how: &str, reason| {
+        serve(name, &format!("--status 503 --header 'proxy-status=mesh; error={how}'"), reason)
+    };
+    let servers = [
+        serve("s400", "--status 400", "BadRequest"),
+        serve("s401", "--status 401", "PeerDenied"),
+        fails("s503", "connection_refused", "UpstreamRefused"),
+        fails("timeout", "connection_timeout", "UpstreamTimedOut"),
+        serve("reset", "--reset 8", "PeerFailed"),
     ];
-    let yaml: Vec<String> = pods
-        .iter()
-        .map(|(name, shell, _)| {
-            played(name, shell).replacen(
-                &format!("serviceAccountName: {name}"),
-                "serviceAccountName: status",
-                1,
-            )
-        })
-        .collect();
-    cluster.put("statuses", yaml.join("---\n"));
-    for (name, _, reason) in &pods {
-        let outcome = call(&cluster, name);
-        let failed = outcome.failure();
-        assert!(["ECONNRESET", "EPIPE", "ENOTCONN"].contains(&failed.errno.as_str()), "{name}: {failed:?}");
-        let address = cluster.pod(&format!("played/{name}")).addresses[0].to_string();
-        cluster.is_logged(&format!("\"{reason}\""), &[&address]);
+    check(&cluster, "statuses", &servers, Some("status"));
+}
+
+/// No route to the destination's pod: the client's node says so.
+#[test]
+fn a_pod_that_no_route_leads_to_is_unreachable() {
+    let cluster = cluster();
+    cluster.put("lost", played("lost", "sleep infinity"));
+    let server = Server { name: "lost", shell: String::new(), reason: "TunnelUnreachable" };
+    let route = |what: &str, address: &str| {
+        let output = cluster.bed().exec_node(NEAR, &["ip", "route", what, "unreachable", address]).unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    for address in cluster.pod("played/lost").addresses {
+        let text = address.to_string();
+        route("add", &text);
+        reach(&cluster, &server, SocketAddr::new(address, 8080));
+        route("del", &text);
     }
-    cluster.remove("statuses");
+    cluster.remove("lost");
 }

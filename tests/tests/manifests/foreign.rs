@@ -1,12 +1,10 @@
 //! Manifests that were not written for the testbed: workload kinds, lists, configuration, hooks, odd names.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use mesh_tests::trial::{Expect::Answer, eventually, namespace};
 
-use super::cluster;
-
-const TIMEOUT: Duration = Duration::from_secs(30);
+use super::{TIMEOUT, cluster};
 
 /// A shop in the manner of the usual demonstrations: a Deployment, a StatefulSet with its headless Service, a Job,
 /// configuration by every way, an init container that waits, probes, resources and what else is ignored here.

@@ -1,5 +1,5 @@
-//! SEMANTICS 7.3: as many connections through one relay as its limit of open files allows, a refusal beyond, and as
-//! before when they are gone.
+//! SEMANTICS 7.3: as many connections through one relay as its limit of open files allows, a refusal beyond, room
+//! for a pod that has none yet, and as before when they are gone.
 
 use std::{fs, time::Instant};
 
@@ -9,7 +9,7 @@ use mesh_tests::{
     trial::eventually,
 };
 
-use super::{NEAR, SOON, put_pair_serving};
+use super::{FAR, NEAR, SOON, pod, put_pair_serving};
 
 /// Files that a client has open besides its connections.
 const OTHER_FILES: u64 = 200;
@@ -21,7 +21,9 @@ const KEPT: f64 = 0.15;
 #[test]
 fn relay_carries_as_many_as_its_open_files_allow_and_refuses_the_next() {
     // A server without a thread for each connection.
-    let cluster = put_pair_serving("crowd", "exec mesh-echo server --tcp 7000 --tcp 7001", "");
+    let serve = "exec mesh-echo server --tcp 7000 --tcp 7001";
+    let modest = pod("crowd-modest", NEAR, "exec sleep infinity") + &pod("crowd-spared", FAR, serve);
+    let cluster = put_pair_serving("crowd", serve, &modest);
     let limit = open_files(cluster.bed().agent(NEAR, Part::Relay).expect("relay runs").as_raw());
     let per_client = cluster.socket("sock/crowd-client", "limit").number("soft") - OTHER_FILES;
     let route = &routes(cluster, "crowd-server", 7000)[0];
@@ -45,10 +47,20 @@ fn relay_carries_as_many_as_its_open_files_allow_and_refuses_the_next() {
     );
     for client in &clients {
         assert_eq!(client.said.number("wrong_peer"), 0, "{}", client.said.text());
+        // At once: a refusal is no timeout.
+        let refused = client.said.after("failed.");
+        let reset = |errno: &&str| ["ECONNRESET", "EPIPE", "ENOTCONN"].contains(errno);
+        assert!(refused.iter().all(reset), "{}", client.said.text());
     }
     assert!(open as f64 >= limit as f64 * (1.0 - KEPT), "{open} of {limit}");
     assert!(open < each * 2, "none was refused");
     super::ending::is_logged(cluster, "sock/crowd-client", "RelayExhausted");
+    // One pod may have nearly everything, but not the first connections of another.
+    for address in cluster.pod("sock/crowd-spared").addresses {
+        let to = std::net::SocketAddr::new(address, 7000);
+        let said = cluster.socket("sock/crowd-modest", &format!("connect {to}"));
+        assert_eq!(said.get("answer"), Some("ok"), "a pod that holds nothing, to {to}: {}", said.text());
+    }
     // It still answers those who ask how it is.
     assert!(cluster.bed().metrics(NEAR).is_ok());
     let alive: u64 = clients.into_iter().map(|client| client.finish().number("alive")).sum();

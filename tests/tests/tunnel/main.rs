@@ -1,15 +1,19 @@
-//! The tunnel between two nodes on the real kernel (SEMANTICS 4 and 7): what applications see of it, which is nothing,
-//! and what is on the wire, which is nothing of theirs.
+//! The tunnel between two nodes on the real kernel (SEMANTICS 4 and 7): what applications see of it, which is
+//! nothing, and what is on the wire, which is nothing of theirs.
 //!
 //! One testbed of two nodes for the whole file; each test adds a file of manifests with pods of its own.
 
+mod always;
 mod bulk;
 mod crowd;
 mod ending;
+mod memory;
 mod modes;
 mod policy;
 mod ports;
+mod slow;
 mod transparent;
+mod unpublished;
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -60,7 +64,7 @@ fn pair(name: &str, serve: &str) -> String {
         + &plaza::service(&server, &server, &[(7000, "TCP"), (7001, "TCP")])
 }
 
-/// Puts a pair up and waits until it can be talked to by Service and by address.
+/// Puts a pair up and waits until it can be talked to by Service and by address, each through the tunnel.
 fn put_pair(name: &str, more: &str) -> &'static Trial {
     put_pair_serving(name, SERVE, more)
 }
@@ -75,6 +79,33 @@ fn put_pair_serving(name: &str, serve: &str, more: &str) -> &'static Trial {
             let said = cluster.socket(&format!("sock/{name}-client"), &format!("connect {}", route.words()));
             (said.get("answer") == Some("ok")).then_some(())
         });
+        let said = tunnelled(1, || {
+            cluster.socket(&format!("sock/{name}-client"), &format!("connect {}", route.words()))
+        });
+        assert_eq!(said.get("answer"), Some("ok"), "{route:?}: {}", said.text());
     }
     cluster
+}
+
+/// Does something that makes so many connections between the nodes, and waits until both count as many through the
+/// tunnel: in the clear it would have worked as well.
+fn tunnelled<T>(connections: u32, work: impl FnOnce() -> T) -> T {
+    counted("mesh_tunnel_connections_established_total", f64::from(connections), work)
+}
+
+/// Does something that moves so many bytes between the nodes, and waits until both count as many through the tunnel.
+fn carried<T>(bytes: u64, work: impl FnOnce() -> T) -> T {
+    counted("mesh_tunnel_carried_bytes_total", bytes as f64, work)
+}
+
+fn counted<T>(metric: &str, more: f64, work: impl FnOnce() -> T) -> T {
+    let count = |node| cluster().metric(node, metric, &[]);
+    let before = [NEAR, FAR].map(|node| (node, count(node)));
+    let done = work();
+    for (node, before) in before {
+        mesh_tests::trial::eventually(&format!("{metric} of {node} grows by {more}"), SOON, || {
+            (count(node) >= before + more).then_some(())
+        });
+    }
+    done
 }

@@ -9,13 +9,15 @@ use mesh_tests::{
     },
 };
 
+use serde_json::Value;
+
 use super::{FAR, NEAR, SOON, cluster, put_pair};
 
 /// More than any test sends while it captures.
 const LIMIT: usize = 64 << 20;
 
 /// What is looked for in the capture, and never part of a test's program text on the wire otherwise.
-fn marker(of: &str) -> String {
+pub(super) fn marker(of: &str) -> String {
     format!("{of}-{}", uuid::Uuid::new_v4().simple())
 }
 
@@ -77,8 +79,8 @@ fn encryption_always_takes_the_tunnel_on_one_node_too() {
     eventually("both are counted as tunnelled", SOON, || (tunnelled() >= before + 2.0).then_some(()));
 }
 
-/// SEMANTICS 4.2 and 4.1: an un-enrolled client of another node: Preferred admits it, Required and a namespace's floor
-/// do not; an enrolled one is admitted by all of them.
+/// SEMANTICS 4.2 and 4.1: an un-enrolled client of another node: Preferred admits it, Required and a namespace's
+/// floor do not; an enrolled one is admitted by all of them.
 #[test]
 fn an_unenrolled_client_is_admitted_only_where_no_proof_is_required() {
     let cluster = cluster();
@@ -108,4 +110,29 @@ fn an_unenrolled_client_is_admitted_only_where_no_proof_is_required() {
         ("proof/inside", "required/floor:8080", Answer),
         ("proof/outside", "required/floor:8080", Refused("MtlsRequired")),
     ]);
+}
+
+/// SEMANTICS 2.6: a destination that is not enrolled is matched by its address alone, under Preferred as well, and
+/// the log does not claim more.
+#[test]
+fn plaintext_to_an_unenrolled_destination_is_logged_as_unproven() {
+    let cluster = cluster();
+    cluster.put_all("clear", &[&echo("clear", "client"), &echo("clear", "outside").on(FAR).plain()]);
+    cluster.put(
+        "clear-policy",
+        "apiVersion: mesh.internal/v1alpha1\nkind: AccessPolicy\nmetadata: {name: client, namespace: clear}\n\
+         spec: {selector: {matchLabels: {app: client}}, egress: [{mtls: Preferred}]}\n",
+    );
+    for to in cluster.resolve("clear/outside:8080") {
+        let outcome = cluster.tcp("clear/client", to);
+        let source = outcome.answer().local.to_string();
+        let line = eventually(&format!("the end of {source} to {to} is logged"), SOON, || {
+            let log = cluster.access_log();
+            let mut lines = log.iter().filter_map(|(_, line)| serde_json::from_str::<Value>(line).ok());
+            lines.rfind(|line| line["source"]["address"] == source.as_str())
+        });
+        assert_eq!(line["transport"], "plaintext", "{line}");
+        assert_ne!(line["proof"], "mtls", "nothing was proven: {line}");
+        assert!(line["destination"]["identity"].is_null(), "an address proves no name: {line}");
+    }
 }

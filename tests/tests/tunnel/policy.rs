@@ -16,7 +16,8 @@ fn access(namespace: &str, name: &str, spec: &str) -> String {
     )
 }
 
-/// One server on the other node for every way to name a source, each with a client that matches and one that does not.
+/// One server on the other node for every way to name a source, each with a client that matches and one that does
+/// not.
 #[test]
 fn every_way_to_name_a_source_holds_across_nodes() {
     let cluster = cluster();

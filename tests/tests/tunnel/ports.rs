@@ -4,8 +4,8 @@ use mesh_tests::{socket::plaza::service, trial::eventually};
 
 use super::{FAR, NEAR, SOON, cluster, pod};
 
-/// An application listens on the tunnel's own port and on those that other meshes use, and is reached there on its own
-/// node and from another.
+/// An application listens on the tunnel's own port and on those that other meshes use, and is reached there on its
+/// own node and from another.
 #[test]
 fn an_application_may_use_15008_15006_and_15001_itself() {
     let cluster = cluster();

@@ -1,18 +1,19 @@
 //! SEMANTICS 7: whatever way is taken, both applications see each other and nobody else.
 
 use mesh_tests::{
-    socket::plaza::{assert_transparent, routes, routes_to, service},
+    socket::plaza::{assert_transparent, routes, routes_to, service, unmapped},
     trial::eventually,
 };
+use serde_json::Value;
 
-use super::{FAR, NEAR, SERVE, SOON, cluster, pod, put_pair};
+use super::{FAR, NEAR, SERVE, SOON, cluster, pod, put_pair, tunnelled};
 
 /// SEMANTICS 7.4 and 7.6: getpeername, getsockname and accept, by Service and pod address, in both families.
 #[test]
 fn both_ends_see_each_other_whichever_way_is_dialled() {
     let cluster = put_pair("seen", "");
     for route in routes(cluster, "seen-server", 7000) {
-        let said = cluster.socket("sock/seen-client", &format!("connect {}", route.words()));
+        let said = tunnelled(1, || cluster.socket("sock/seen-client", &format!("connect {}", route.words())));
         assert_transparent(cluster, "seen-client", &route, &said, "");
     }
 }
@@ -28,10 +29,9 @@ fn the_other_way_round_it_is_the_same() {
             + &service("back-server", "back-server", &[(7000, "TCP")]),
     );
     for route in routes_to(cluster, "back-server", "back-server", 7000) {
-        let said = eventually("the server answers", SOON, || {
-            let said = cluster.socket("sock/back-client", &format!("connect {}", route.words()));
-            (said.get("answer") == Some("ok")).then_some(said)
-        });
+        let connect = || cluster.socket("sock/back-client", &format!("connect {}", route.words()));
+        eventually("the server answers", SOON, || (connect().get("answer") == Some("ok")).then_some(()));
+        let said = tunnelled(1, connect);
         assert_transparent(cluster, "back-client", &route, &said, "");
     }
 }
@@ -40,23 +40,27 @@ fn the_other_way_round_it_is_the_same() {
 #[test]
 fn sockets_of_every_kind_are_served() {
     let cluster = put_pair("kinds", "");
-    let server = cluster.pod("sock/kinds-server").addresses;
-    let v4 = server.iter().find(|address| address.is_ipv4()).expect("a pod has an IPv4 address");
     let own = cluster.pod("sock/kinds-client").addresses;
-    let own = own.iter().find(|address| address.is_ipv4()).expect("a pod has an IPv4 address");
-    for (what, words) in [
-        ("a server of IPv4 only", format!("connect {v4}:7004")),
-        ("a connect that does not wait", format!("connect {v4}:7000 --nonblocking")),
-        ("a bound source", format!("connect {v4}:7000 --bind {own}")),
-        ("a bound device", format!("connect {v4}:7000 --device eth0")),
-        ("Multipath TCP", format!("connect {v4}:7000 --mptcp")),
-    ] {
-        let said = cluster.socket("sock/kinds-client", &words);
-        assert_eq!(said.get("answer"), Some("ok"), "{what}: {}", said.text());
-        assert!(said["peer"].starts_with(&v4.to_string()), "{what}: {}", said.text());
-        let accepted = &said["server.accepted"];
-        assert!(accepted.starts_with(&own.to_string()), "{what}: {}", said.text());
-        assert_eq!(accepted, &said["local"], "{what}: {}", said.text());
+    for server in cluster.pod("sock/kinds-server").addresses {
+        let own = own.iter().find(|own| own.is_ipv4() == server.is_ipv4()).expect("a pod has both families");
+        let to = std::net::SocketAddr::new(server, 7000);
+        let mut kinds = vec![
+            ("a connect that does not wait", format!("connect {to} --nonblocking")),
+            ("a bound source", format!("connect {to} --bind {own}")),
+            ("a bound device", format!("connect {to} --device eth0")),
+            ("Multipath TCP", format!("connect {to} --mptcp")),
+        ];
+        if server.is_ipv4() {
+            kinds.push(("a server of IPv4 only", format!("connect {server}:7004")));
+        }
+        for (what, words) in kinds {
+            let said = tunnelled(1, || cluster.socket("sock/kinds-client", &words));
+            assert_eq!(said.get("answer"), Some("ok"), "{what}: {}", said.text());
+            let ip = |key: &str| said[key].parse::<std::net::SocketAddr>().map(|address| address.ip());
+            assert_eq!(ip("peer"), Ok(server), "{what}: {}", said.text());
+            assert_eq!(ip("server.accepted"), Ok(*own), "{what}: {}", said.text());
+            assert_eq!(&said["server.accepted"], &said["local"], "{what}: {}", said.text());
+        }
     }
 }
 
@@ -65,7 +69,9 @@ fn sockets_of_every_kind_are_served() {
 fn a_server_that_speaks_first_is_heard() {
     let cluster = put_pair("greet", "");
     for route in routes(cluster, "greet-server", 7001) {
-        let said = cluster.socket("sock/greet-client", &format!("connect {} --greeted", route.words()));
+        let said = tunnelled(1, || {
+            cluster.socket("sock/greet-client", &format!("connect {} --greeted", route.words()))
+        });
         assert_eq!(said.get("greeting"), Some("hello"), "{route:?}: {}", said.text());
         assert_transparent(cluster, "greet-client", &route, &said, "");
     }
@@ -91,23 +97,41 @@ fn a_headless_services_name_is_dialled_through_the_tunnel() {
     eventually("the kernel counts them as tunnelled", SOON, || (tunnelled() >= before + 2.0).then_some(()));
 }
 
-/// Both ends' logs name the other's proven identity.
+/// Both ends' logs name the other's identity, and say that it was proven through the tunnel: by every route.
 #[test]
 fn both_nodes_log_the_others_name() {
     let cluster = put_pair("named", "");
-    let to = routes(cluster, "named-server", 7000)[0].clone();
-    let said = cluster.socket("sock/named-client", &format!("connect {}", to.words()));
-    let source = said["local"].to_owned();
-    let (client, server) =
-        ("spiffe://cluster.local/ns/sock/sa/named-client", "spiffe://cluster.local/ns/sock/sa/named-server");
-    for node in [NEAR, FAR] {
-        eventually(&format!("{node} logs both names for {source}"), SOON, || {
-            let log = cluster.access_log();
-            log.iter()
-                .any(|(at, line)| {
-                    at == node && line.contains(&source) && line.contains(client) && line.contains(server)
-                })
-                .then_some(())
+    for route in unmapped(routes(cluster, "named-server", 7000)) {
+        let said = cluster.socket("sock/named-client", &format!("connect {}", route.words()));
+        assert_eq!(said.get("answer"), Some("ok"), "{route:?}: {}", said.text());
+        let wanted = serde_json::json!({
+            "source.address": said["local"],
+            "source.identity": "spiffe://cluster.local/ns/sock/sa/named-client",
+            "destination.address": route.lands,
+            "destination.identity": "spiffe://cluster.local/ns/sock/sa/named-server",
+            "proof": "mtls",
+            "transport": "tunnel",
+            "verdict": "allowed",
         });
+        for (node, reporter) in [(NEAR, "source"), (FAR, "destination")] {
+            let mut told = Vec::new();
+            eventually(&format!("{node} logs the end of {route:?} from {}", &said["local"]), SOON, || {
+                told = lines(cluster, node, &said["local"], reporter);
+                (!told.is_empty()).then_some(())
+            });
+            for (field, value) in wanted.as_object().into_iter().flatten() {
+                let pointer = format!("/{}", field.replace('.', "/"));
+                assert_eq!(told[0].pointer(&pointer), Some(value), "{field} in {told:?}");
+            }
+        }
     }
+}
+
+/// A node's lines about the connection from this address and port.
+fn lines(cluster: &mesh_tests::trial::Trial, node: &str, source: &str, reporter: &str) -> Vec<Value> {
+    let log = cluster.access_log();
+    let ours = log.iter().filter(|(at, _)| at == node);
+    ours.filter_map(|(_, line)| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["source"]["address"] == source && line["reporter"] == reporter)
+        .collect()
 }

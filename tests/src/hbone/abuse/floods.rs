@@ -18,6 +18,9 @@ const CANCEL: u32 = 8;
 /// After this long a flood that still goes on is borne with patience.
 const LONG: Duration = Duration::from_secs(1);
 
+/// After this long without a request any peer should have had enough: a mesh's relay has after 10 seconds.
+const NO_REQUEST: Duration = Duration::from_secs(12);
+
 /// Frames between two looks at what came back.
 const BURST: u32 = 50;
 
@@ -32,11 +35,13 @@ pub(super) fn slow_headers(round: &Round<'_>) -> io::Result<String> {
     );
     let mut raw = round.open(&[])?;
     raw.set_patience(Duration::from_millis(100))?;
+    let start = Instant::now();
     for octet in frame.octets() {
         raw.send_octets(&[octet])?;
         match seen(&mut raw) {
             Some(outcome) => return Ok(outcome),
-            None if round.is_over() => return Ok("patient".to_owned()),
+            None if start.elapsed() > NO_REQUEST => return Ok("patient".to_owned()),
+            None if round.is_over() => return Ok("cut short".to_owned()),
             None => {}
         }
     }

@@ -9,6 +9,7 @@
 //! | `TAKE BYTES` | reads so many bytes and says their checksum, and goes on |
 //! | `GIVE BYTES SEED` | sends so many, and goes on |
 //! | `SWAP BYTES SEED` | both at once: sends so many while it reads as many, then says the checksum |
+//! | `SINK` | reads nothing more, until the connection ends |
 //! | `RESET` | resets |
 //! | `LAST TOKEN` | says what it remembers |
 //! | anything else | sends it back |
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockAddr, Socket};
 
 use crate::socket::{
@@ -30,6 +32,9 @@ use crate::socket::{
 
 /// Longest wait for a connection to end that is asked about.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest life of a connection that is not read: its client's end may be stuck behind what it sent.
+const SINK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How connections ended, by their token.
 #[derive(Debug, Default)]
@@ -96,11 +101,19 @@ pub(super) fn hold(socket: &Socket, caller: &SockAddr, ledger: &Ledger, greet: b
                 let sum = bulk::swap(socket, bytes, seed)?;
                 send_all(socket, format!("{sum}\n").as_bytes())?;
             }
+            "SINK" => return wait_for_end(socket),
             "RESET" => return socket.set_linger(Some(Duration::ZERO)),
             "LAST" => send_all(socket, format!("{}\n", ledger.recall(argument)).as_bytes())?,
             _ => send_all(socket, format!("{line}\n").as_bytes())?,
         }
     }
+}
+
+/// Waits until the client closes or resets, without reading.
+fn wait_for_end(socket: &Socket) -> io::Result<()> {
+    let limit = Timespec::try_from(SINK_TIMEOUT).map_err(io::Error::other)?;
+    poll(&mut [PollFd::new(socket, PollFlags::RDHUP)], Some(&limit))?;
+    Ok(())
 }
 
 fn who(socket: &Socket, caller: &SockAddr) -> String {
