@@ -95,13 +95,10 @@ pub fn run(args: &Args) -> Result<()> {
     let after = arm.measure(Quantity::Tail, WINDOW)?;
 
     println!(
-        "relay's RSS: {:.2} MB before, {:.2} MB at the end of it, {:.2} MB {} s later",
-        resident_before.megabytes(),
-        resident_meanwhile.megabytes(),
-        resident_after.megabytes(),
+        "relay's RSS: {resident_before} before, {resident_meanwhile} at the end of it, {resident_after} {} s later",
         SETTLE.as_secs()
     );
-    let grown = resident_after.megabytes() - resident_before.megabytes();
+    let grown = resident_after.all.megabytes() - resident_before.all.megabytes();
     println!("grown by: {}", Goal { measured: grown, at_most: AT_MOST_MEGABYTES, unit: " MB" });
     let middle = |values: &[f64]| statistics::median(values).context("nothing was measured");
     let (before, worst) = (middle(&before)?, meanwhile.iter().copied().fold(0.0, f64::max));

@@ -14,7 +14,7 @@
 //! | [`statistics`] | paired ratios, their median and its bootstrap interval |
 //! | [`verdict`], [`goal`] | what the figures show, and what they do not |
 //! | [`report`] | the table, and the same as JSON |
-//! | [`process`] | what a process takes, by `/proc` |
+//! | [`process`], [`maps`] | what a process takes, by `/proc`, and what the kernel keeps for it |
 
 pub mod abuse;
 pub mod arms;
@@ -22,6 +22,7 @@ pub mod compare;
 pub mod fairness;
 pub mod goal;
 pub mod machine;
+pub mod maps;
 pub mod memory;
 pub mod process;
 pub mod report;

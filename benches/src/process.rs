@@ -1,6 +1,6 @@
 //! What a process takes of the machine's memory, by the kernel's own account.
 
-use std::{collections::BTreeMap, fs};
+use std::{fmt, fs, os::fd::RawFd};
 
 use nix::unistd::Pid;
 
@@ -40,47 +40,58 @@ impl Bytes {
     }
 }
 
+/// Memory of a process, and how much of it is its own writing; the rest is pages of files, the program above all,
+/// which the kernel can take back at any time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// All of it.
+    pub all: Bytes,
+    /// What no file holds.
+    pub anonymous: Bytes,
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} MB ({:.2} MB of it anonymous)", self.all.megabytes(), self.anonymous.megabytes())
+    }
+}
+
 /// The share of its memory that is its own: shared pages count by how many share them (`smaps_rollup`).
 ///
 /// # Errors
 /// If the process is gone.
-pub fn proportional(process: Pid) -> Result<Bytes, Error> {
-    kilobytes(&format!("/proc/{process}/smaps_rollup"), "Pss")
+pub fn proportional(process: Pid) -> Result<Memory, Error> {
+    memory(&format!("/proc/{process}/smaps_rollup"), "Pss", "Pss_Anon")
 }
 
 /// Its resident memory.
 ///
 /// # Errors
 /// If the process is gone.
-pub fn resident(process: Pid) -> Result<Bytes, Error> {
-    kilobytes(&format!("/proc/{process}/status"), "VmRSS")
+pub fn resident(process: Pid) -> Result<Memory, Error> {
+    memory(&format!("/proc/{process}/status"), "VmRSS", "RssAnon")
 }
 
-/// What the kernel's BPF maps that it holds take (`memlock` of their `fdinfo`), each once, by id.
+/// What the kernel's BPF map behind a descriptor of this process takes (`memlock` of its `fdinfo`).
 ///
 /// # Errors
-/// If the process is gone.
-pub fn maps(process: Pid) -> Result<BTreeMap<u32, Bytes>, Error> {
-    let folder = format!("/proc/{process}/fdinfo");
-    let failed = |source| Error::Read { path: folder.clone(), source };
-    let mut maps = BTreeMap::new();
-    for entry in fs::read_dir(&folder).map_err(failed)? {
-        // A descriptor may be closed meanwhile.
-        let text = fs::read_to_string(entry.map_err(failed)?.path()).unwrap_or_default();
-        if let (Some(id), Some(bytes)) = (number(&text, "map_id"), number(&text, "memlock")) {
-            maps.insert(u32::try_from(id).unwrap_or_default(), Bytes(bytes));
-        }
-    }
-    Ok(maps)
+/// If it is no map's.
+pub fn locked(descriptor: RawFd) -> Result<Bytes, Error> {
+    let path = format!("/proc/self/fdinfo/{descriptor}");
+    let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    number(&text, "memlock").map(Bytes).ok_or(Error::Missing { path, field: "memlock", text })
 }
 
-fn kilobytes(path: &str, field: &'static str) -> Result<Bytes, Error> {
+fn memory(path: &str, all: &'static str, anonymous: &'static str) -> Result<Memory, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    number(&text, field).map(|number| Bytes(number * 1024)).ok_or_else(|| Error::Missing {
-        path: path.to_owned(),
-        field,
-        text,
-    })
+    let bytes = |field| {
+        number(&text, field).map(|kilobytes| Bytes(kilobytes * 1024)).ok_or_else(|| Error::Missing {
+            path: path.to_owned(),
+            field,
+            text: text.clone(),
+        })
+    };
+    Ok(Memory { all: bytes(all)?, anonymous: bytes(anonymous)? })
 }
 
 /// `NAME:  NUMBER ...` of a file of lines.
@@ -105,7 +116,8 @@ mod tests {
     #[test]
     fn this_process_has_memory() {
         let ours = nix::unistd::Pid::this();
-        assert!(resident(ours).unwrap() > Bytes(0));
-        assert!(proportional(ours).unwrap() > Bytes(0));
+        for memory in [resident(ours).unwrap(), proportional(ours).unwrap()] {
+            assert!(memory.anonymous > Bytes(0) && memory.all >= memory.anonymous, "{memory}");
+        }
     }
 }
