@@ -29,6 +29,7 @@ mod ledger;
 mod material;
 mod memory;
 mod nodes;
+mod origin;
 mod peer;
 mod placement;
 mod random;

@@ -149,19 +149,3 @@ pub fn decide<R: Rulings>(rulings: &R, set: SetId, question: &Question) -> Verdi
         mtls: hit.mtls,
     }
 }
-
-impl Verdict {
-    /// Why it denies, as the number of a [`crate::abi::Reason`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn reason(rule: u16) -> crate::abi::Reason {
-        use crate::abi::Reason;
-        match rule {
-            rule::DEFAULT => Reason::DefaultDenied,
-            rule::MTLS => Reason::MtlsRequired,
-            rule::ISOLATED => Reason::NoRuleAllows,
-            rule::MISSING => Reason::PolicyMissing,
-            _ => Reason::PolicyDenied,
-        }
-    }
-}

@@ -7,7 +7,7 @@ mod tests;
 use mesh_ebpf::abi::{Flow, FlowKey, Origin, Pod, ProbeKey, Reason, Settings, TCP, TUNNEL_PORT, Workload};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::egress::{self, Destination, Source, Transport};
-use mesh_ebpf::policy::{self, Direction, Mtls, Peer, Question, Rulings, SetId, Verdict};
+use mesh_ebpf::policy::{self, Direction, Mtls, Peer, Question, Rulings, SetId};
 
 /// A connection as one of its sockets shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +184,7 @@ pub(super) fn judge(known: &impl Known, pod: &Pod, connection: &Connection, olde
     let verdict = policy::decide(known, set, &question);
     let denial = |reason| Denial { subject, set, rule: verdict.rule, reason };
     if !verdict.allowed {
-        let reason = Verdict::reason(verdict.rule);
+        let reason = Reason::of_rule(verdict.rule);
         let named = reason == Reason::PolicyDenied;
         return (!older || named).then(|| denial(reason));
     }

@@ -21,11 +21,11 @@ use tokio::sync::watch;
 use super::{
     files::{self, FileError},
     generate::{self, GenerateError},
-    given::GivenError,
     join::JoinFiles,
     lease::Lease,
     ledger::Ledger,
     material::Signer,
+    origin::GivenError,
     peer::Peer,
     placement::Placements,
     random::NoRandom,

@@ -8,7 +8,8 @@ use rcgen::{
 };
 
 use super::{
-    material::{Material, Origin},
+    material::Material,
+    origin::Origin,
     random::{self, NoRandom},
     time::Timestamp,
 };

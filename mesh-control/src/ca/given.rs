@@ -5,86 +5,14 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 
 use super::{
-    material::{Material, Origin, certificates},
+    material::{Material, certificates},
+    origin::{GivenError, Origin},
     time::Timestamp,
 };
 
 /// The keys of a Secret of type `kubernetes.io/tls` as cert-manager writes it, and the names of
 /// the files of the controller's directory.
 pub(crate) const KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
-
-/// Why an authority cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GivenError {
-    /// The Secret is not there.
-    #[error(
-        "spec.ca.secretRef names Secret {0}, which the source does not have, or which lacks tls.crt, tls.key and ca.crt; add it, or take secretRef out"
-    )]
-    NoSecret(String),
-    /// One of the three is not there.
-    #[error(
-        "the certificate authority of {origin} has no {key}; give all of tls.crt (the issuer, then intermediates), tls.key and ca.crt (the root)"
-    )]
-    Missing {
-        /// Where.
-        origin: Origin,
-        /// What.
-        key: &'static str,
-    },
-    /// One of the three cannot be read.
-    #[error("{key} of {origin} cannot be read: {why}; it must be PEM, the key PKCS #8, SEC 1 or PKCS #1")]
-    Unreadable {
-        /// Where.
-        origin: Origin,
-        /// What.
-        key: &'static str,
-        /// What the parser says.
-        why: String,
-    },
-    /// The key is another certificate's.
-    #[error(
-        "tls.key of {0} is not the key of the first certificate of tls.crt; take both from the same Secret or order"
-    )]
-    KeyMismatch(Origin),
-    /// It may not sign.
-    #[error(
-        "the first certificate of tls.crt of {origin} ({subject}) {why}; issue it as a CA: with cert-manager, set isCA: true in the Certificate"
-    )]
-    NotAuthority {
-        /// Where.
-        origin: Origin,
-        /// Whose.
-        subject: String,
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// A time that is not now.
-    #[error(
-        "{key} of {origin} ({subject}) is not valid now: it is valid from {from} to {to}; renew it, or set the clock"
-    )]
-    NotNow {
-        /// Where.
-        origin: Origin,
-        /// In what.
-        key: &'static str,
-        /// Whose.
-        subject: String,
-        /// From when.
-        from: Timestamp,
-        /// To when.
-        to: Timestamp,
-    },
-    /// The chain does not lead to a root.
-    #[error(
-        "tls.crt of {origin} does not lead to a root of ca.crt: nothing there signed {subject}; put the root of that chain into ca.crt, and intermediates after the issuer into tls.crt"
-    )]
-    NoPath {
-        /// Where.
-        origin: Origin,
-        /// Whose issuer is missing.
-        subject: String,
-    },
-}
 
 /// Checks that an authority can sign now and that its roots vouch for it.
 pub(super) fn check(material: &Material, now: Timestamp) -> Result<(), GivenError> {

@@ -10,7 +10,7 @@ use super::{
     generate::{self, GenerateError},
     leaf::{self, RequestError},
     ledger::Issued,
-    material::Origin,
+    origin::Origin,
     peer::Peer,
     placement::Placement,
     random::{self, hex},

@@ -8,30 +8,10 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{given::GivenError, time::Timestamp};
-
-/// Where an authority comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Origin {
-    /// The controller made it.
-    #[default]
-    Generated,
-    /// Somebody put it into the controller's directory.
-    Directory,
-    /// A Secret, `<namespace>/<name>`.
-    Secret(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Generated => f.write_str("generated"),
-            Self::Directory => f.write_str("the controller's directory"),
-            Self::Secret(name) => write!(f, "Secret {name}"),
-        }
-    }
-}
+use super::{
+    origin::{GivenError, Origin},
+    time::Timestamp,
+};
 
 /// The texts of an authority, in PEM: cert-manager's three, and the key of the root where the
 /// controller has it.

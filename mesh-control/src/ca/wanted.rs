@@ -7,8 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     files::{self, FileError},
-    given::{GivenError, KEYS},
-    material::{Material, Origin},
+    given::KEYS,
+    material::Material,
+    origin::{GivenError, Origin},
     random::hex,
 };
 use crate::objects::{CaSecret, ObjectName};

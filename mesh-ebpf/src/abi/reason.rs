@@ -1,5 +1,7 @@
 //! Why something was refused or ended, each with its one name.
 
+use crate::policy::rule;
+
 /// Why something was denied, or how a connection ended. One number space, so that a reason has one
 /// name in log, metric and CLI.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -116,6 +118,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Why a verdict denies, by the number of the rule that decided.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_rule(rule: u16) -> Self {
+        match rule {
+            rule::DEFAULT => Self::DefaultDenied,
+            rule::MTLS => Self::MtlsRequired,
+            rule::ISOLATED => Self::NoRuleAllows,
+            rule::MISSING => Self::PolicyMissing,
+            _ => Self::PolicyDenied,
+        }
+    }
+
     /// Every reason, in order of its number.
     pub const ALL: [Self; 53] = [
         Self::None,

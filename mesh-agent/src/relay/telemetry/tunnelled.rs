@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use mesh_ebpf::abi::TCP;
+use mesh_ebpf::abi::{Reason, TCP};
 use mesh_ebpf::policy::Direction;
 use tokio::sync::mpsc;
 
@@ -83,7 +83,7 @@ impl Telemetry {
 fn audited(report: &Report, context: Context<'_>) -> Option<Record> {
     let rule = report.audit_rule.filter(|_| report.stage == Stage::Opened)?;
     let record = Record::tunnelled(report, context);
-    let reason = mesh_ebpf::policy::Verdict::reason(rule);
+    let reason = Reason::of_rule(rule);
     let rule = context.names.rule(report.set, rule, record.reporter);
     Some(Record { verdict: Verdict::Audited, reason, rule, ..record })
 }

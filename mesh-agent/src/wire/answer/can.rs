@@ -100,7 +100,7 @@ impl Asked<'_> {
         answer.egress = Some((pod.egress, verdict.rule));
         note_audit(answer, pod.egress, &verdict);
         if !verdict.allowed {
-            refuse(answer, Verdict::reason(verdict.rule));
+            refuse(answer, Reason::of_rule(verdict.rule));
             return false;
         }
         let source = Source {
@@ -145,7 +145,7 @@ impl Asked<'_> {
         answer.ingress = Some((pod.ingress, verdict.rule));
         note_audit(answer, pod.ingress, &verdict);
         if !verdict.allowed {
-            refuse(answer, Verdict::reason(verdict.rule));
+            refuse(answer, Reason::of_rule(verdict.rule));
         }
     }
 

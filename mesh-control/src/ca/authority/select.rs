@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{
     super::{
         generate, given,
-        material::{Material, Origin, certificates},
+        material::{Material, certificates},
+        origin::Origin,
         rotation::{Phase, Rotation},
         state::State,
         time::Timestamp,

@@ -99,13 +99,13 @@ pub fn denied(subject: &Subject, reason: Reason, set: SetId, rule: u16) {
 /// Reports what the verdict of `set` refused.
 #[inline(always)]
 pub fn denied_by(subject: &Subject, set: SetId, verdict: &Verdict) {
-    denied(subject, Verdict::reason(verdict.rule), set, verdict.rule);
+    denied(subject, Reason::of_rule(verdict.rule), set, verdict.rule);
 }
 
 /// Reports what an Audit policy would have refused.
 #[inline(always)]
 pub fn audited(subject: &Subject, set: SetId, verdict: &Verdict) {
-    let reason = Verdict::reason(verdict.audit_rule);
+    let reason = Reason::of_rule(verdict.audit_rule);
     let what = EventKind::Audited as u64 | (reason as u64) << 8;
     tell(subject, what | u64::from(verdict.audit_rule) << 32, set.0);
 }

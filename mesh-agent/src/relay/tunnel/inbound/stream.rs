@@ -11,7 +11,7 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
 use mesh_ebpf::abi::Reason;
-use mesh_ebpf::policy::{self, rule};
+use mesh_ebpf::policy::rule;
 use tokio::net::TcpStream;
 
 use super::patience::Patience;
@@ -179,7 +179,7 @@ fn client(peer: SocketAddr, forwarded: Option<SocketAddr>) -> SocketAddr {
 
 /// The peer is proven, so it may know which rule it was (SEMANTICS 5.8).
 fn denied(resident: &Resident, number: u16, admitted: &Admitted) -> Failure {
-    let reason = policy::Verdict::reason(number);
+    let reason = Reason::of_rule(number);
     let by = match (resident.ingress.rule(number), number) {
         (Some((policy, rule)), _) => format!("{policy} {rule}"),
         (None, rule::DEFAULT) => "MeshConfig/default defaults.access".to_owned(),
