@@ -41,11 +41,15 @@ fn nothing_of_a_pod_is_left_a_second_after_its_end() {
             dump["maps"][map]["entries"].as_u64().unwrap_or_else(|| panic!("no {map}: {}", dump["maps"]))
         })
     };
-    // Tests before this one may still be on their way out.
-    let (mut pins_before, mut sizes_before) = (pins(&folder), sizes());
-    std::thread::sleep(LIMIT);
-    (pins_before, sizes_before) =
-        (pins(&folder).intersection(&pins_before).cloned().collect(), sizes().min(sizes_before));
+    // Tests before this one may still be on their way out, the node's own pods on their way in.
+    let now = || (pins(&folder), sizes());
+    let mut at_rest = now();
+    eventually(&bed, "the node to be at rest", SOON, || {
+        let before = std::mem::replace(&mut at_rest, now());
+        std::thread::sleep(LIMIT);
+        if now() == before { Ok(()) } else { Err("pins or entries come and go".to_owned()) }
+    });
+    let (pins_before, sizes_before) = at_rest;
 
     bed.apply(&pod("brief", SERVE)).unwrap();
     bed.wait_ready(NAMESPACE, "brief", SOON).unwrap();
