@@ -384,7 +384,7 @@ fn reports_become_lines_answers_and_readiness() {
         assert_eq!(pods[1]["name"], "vault");
         assert_eq!(pods[1]["state"], "wired");
         assert_eq!(pods[1]["identity"], "spiffe://cluster.local/ns/bank/sa/vault");
-        assert_eq!(pods[0]["state"], "pending", "wire has not found it");
+        assert_eq!(pods[0]["state"], "unknown", "wire has not found it");
 
         let request = "GET /can?source=bank/teller&destination=svc/bank/vault&port=80";
         let (code, can) = http(&scene.directory, request).await;

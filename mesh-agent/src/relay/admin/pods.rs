@@ -66,7 +66,8 @@ fn row(node: &Node, workload: Option<&Workload>, report: Option<&PodReport>, ide
             .map(|workload| workload.uid.clone())
             .or_else(|| report.map(|report| report.uid.clone()))
             .unwrap_or_default(),
-        state: state_name(report.map_or_else(|| unseen(workload), |report| report.state)),
+        // What wire has not found is as open or closed as any unknown pod.
+        state: state_name(report.map_or(PodState::Unknown, |report| report.state)),
         reason,
         late_enrolled: report.is_some_and(|report| report.late_enrolled),
         preexisting_connections: report.map_or(0, |report| report.preexisting_connections),
@@ -74,15 +75,6 @@ fn row(node: &Node, workload: Option<&Workload>, report: Option<&PodReport>, ide
         addresses: workload.map(|workload| workload.addresses.clone()).unwrap_or_default(),
         identity,
         node: node.name.clone(),
-    }
-}
-
-/// The state of a pod that wire has not found.
-fn unseen(workload: Option<&Workload>) -> PodState {
-    match workload {
-        Some(workload) if workload.enrolled => PodState::Pending,
-        Some(_) => PodState::Plain,
-        None => PodState::Unknown,
     }
 }
 
