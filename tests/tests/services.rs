@@ -13,7 +13,10 @@ mod slices;
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
-use mesh_tests::trial::Trial;
+use mesh_tests::{
+    socket::plaza::SOON,
+    trial::{Expect::Answer, Trial, eventually},
+};
 
 const CLUSTER: &str = "
 apiVersion: mesh.internal/v1alpha1
@@ -46,4 +49,17 @@ fn shares(hosts: &[String]) -> BTreeMap<&str, usize> {
         *shares.entry(host.as_str()).or_default() += 1;
     }
     shares
+}
+
+/// Waits until exactly these answer at a Service, in both families.
+fn expect_answering(namespace: &str, name: &str, expected: &[&str]) {
+    let key = format!("{namespace}/{name}");
+    cluster().expect(&[(&format!("{namespace}/client"), &format!("svc/{key}:80"), Answer)]);
+    eventually(&format!("{expected:?} answer at {key}, and nobody else"), SOON, || {
+        let mut hosts: Vec<String> = Vec::new();
+        for address in cluster().service(&key, 80) {
+            hosts.extend(cluster().hosts(&format!("{namespace}/client"), address, 40));
+        }
+        shares(&hosts).into_keys().eq(expected.iter().copied()).then_some(())
+    });
 }

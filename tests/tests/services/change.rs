@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesh_tests::trial::{Expect::Answer, echo, eventually};
+use mesh_tests::{
+    socket::plaza::SOON,
+    trial::{Expect::Answer, echo, eventually},
+};
 
 use super::{cluster, service, shares};
 
@@ -39,7 +42,7 @@ fn no_connection_fails_while_endpoints_change() {
     assert!(said.contains("ok=12000 failed=0"), "after {changes} changes: {said}");
     assert!(changes >= 3, "the storm was over after {changes} changes");
     put(true, true);
-    eventually("all three are picked", Duration::from_secs(3), || {
+    eventually("all three are picked", SOON, || {
         let hosts = cluster.hosts("live/client", &target, 60);
         (shares(&hosts).len() == 3).then_some(())
     });
@@ -63,7 +66,7 @@ fn a_graceful_shutdown_cuts_nothing() {
     let held: Vec<_> =
         leaving.iter().map(|ip| cluster.hold("drain/client", SocketAddr::new(*ip, 8080), LIVELY)).collect();
     cluster.put_all("drain", &[&pod("stays"), &client, &web]);
-    eventually("the pod is terminating", Duration::from_secs(3), || {
+    eventually("the pod is terminating", SOON, || {
         cluster.try_pod("drain/leaves").filter(|pod| pod.terminating)
     });
     let began = Instant::now();

@@ -1,14 +1,11 @@
 //! SEMANTICS 6.1: endpoints that slices name by hand, and Services without an address.
 
-use mesh_tests::{
-    socket::plaza::SOON,
-    trial::{
-        Expect::{Answer, Unreachable},
-        echo, eventually,
-    },
+use mesh_tests::trial::{
+    Expect::{Answer, Unreachable},
+    echo,
 };
 
-use super::{cluster, service, shares};
+use super::{cluster, expect_answering, service};
 
 /// A slice of a Service for one family, its endpoints given as YAML with `IP` for the address.
 fn slices(namespace: &str, name: &str, endpoints: &[(&str, &str)]) -> Vec<String> {
@@ -38,19 +35,6 @@ fn put(namespace: &str, name: &str, endpoints: &[(&str, &str)]) {
     let mut all = slices(namespace, name, endpoints);
     all.push(service(namespace, name, "ports: [{port: 80}]"));
     cluster().put(&format!("{namespace}-{name}"), all.join("\n---\n"));
-}
-
-/// Waits until exactly these answer at a Service, in both families.
-fn expect_answering(namespace: &str, name: &str, expected: &[&str]) {
-    let key = format!("{namespace}/{name}");
-    cluster().expect(&[(&format!("{namespace}/client"), &format!("svc/{key}:80"), Answer)]);
-    eventually(&format!("{expected:?} answer at {key}, and nobody else"), SOON, || {
-        let mut hosts: Vec<String> = Vec::new();
-        for address in cluster().service(&key, 80) {
-            hosts.extend(cluster().hosts(&format!("{namespace}/client"), address, 40));
-        }
-        shares(&hosts).into_keys().eq(expected.iter().copied()).then_some(())
-    });
 }
 
 /// SEMANTICS 6.1: a Service without selector has the endpoints of hand-written slices; no `ready` means ready.
