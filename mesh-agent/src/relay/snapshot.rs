@@ -31,6 +31,8 @@ const FILE: &str = "snapshot";
 const SETTLE: Duration = Duration::from_millis(40);
 /// Of the time, writing takes at most one part in so many.
 const REST: u32 = 10;
+/// After a snapshot that could not be written, how long until it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often an unchanged snapshot is marked as current while the controller is connected.
 const MARK_EVERY: Duration = Duration::from_secs(30);
 /// How long the controller has at a start, before the snapshot counts as the whole state.
@@ -95,8 +97,8 @@ pub(crate) async fn keep(node: Rc<Node>, held: Rc<Held>, run_dir: PathBuf) {
                     return;
                 }
                 let began = Instant::now();
-                save(&node, &held, &path).await;
-                tokio::time::sleep(began.elapsed() * (REST - 1)).await;
+                let written = save(&node, &held, &path).await;
+                tokio::time::sleep(if written { began.elapsed() * (REST - 1) } else { AGAIN }).await;
             }
             () = tokio::time::sleep(MARK_EVERY) => mark(&node, &held, &path),
         }
@@ -110,7 +112,8 @@ pub(crate) async fn keep(node: Rc<Node>, held: Rc<Held>, run_dir: PathBuf) {
     }
 }
 
-async fn save(node: &Node, held: &Held, path: &Path) {
+/// Writes it; false where it cannot be written.
+async fn save(node: &Node, held: &Held, path: &Path) -> bool {
     held.saved();
     let change = held.changes();
     let bytes = held.encode(&node.name);
@@ -128,7 +131,9 @@ async fn save(node: &Node, held: &Held, path: &Path) {
             error.to_string()
         }
     };
+    let written = trouble.is_empty();
     *node.discovery.snapshot_trouble.borrow_mut() = trouble;
+    written
 }
 
 /// While the controller is connected, what is on disk is its state as of now.
