@@ -59,7 +59,7 @@ fn join_ttl(text: &str) -> Result<Duration, String> {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    ca::hide_memory().context("cannot keep the keys in memory from being read or dumped")?;
+    mesh_api::memory::hide().context("cannot keep the keys in memory from being read or dumped")?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -3,8 +3,7 @@
 //! whoever finds a core dump. A filter for system calls is not built.
 
 use caps::CapSet;
-use nix::sys::prctl::{set_dumpable, set_no_new_privs};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::prctl::set_no_new_privs;
 
 /// Why relay refuses to start.
 #[derive(Debug, thiserror::Error)]
@@ -45,40 +44,5 @@ pub(crate) fn give_up() -> Result<(), PrivilegeError> {
         }
     }
     set_no_new_privs().map_err(PrivilegeError::NoNewPrivileges)?;
-    hide_memory().map_err(PrivilegeError::Readable)
-}
-
-/// No tracing and no `/proc/PID/mem` for whoever is not root (prctl(2), PR_SET_DUMPABLE), and no core.
-fn hide_memory() -> nix::Result<()> {
-    set_dumpable(false)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-    use std::process::Command;
-
-    use nix::sys::prctl::get_dumpable;
-    use nix::sys::resource::{Resource, getrlimit};
-
-    /// Set in the process that the test hides.
-    const HIDDEN: &str = "MESH_TEST_HIDDEN";
-
-    #[test]
-    fn memory_with_keys_is_for_root_only() {
-        if std::env::var_os(HIDDEN).is_some() {
-            super::hide_memory().unwrap();
-            assert!(!get_dumpable().unwrap());
-            assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
-            assert_eq!(std::fs::metadata("/proc/self/mem").unwrap().uid(), 0);
-            return;
-        }
-        // It holds for a whole process, so not for this one.
-        let name = "relay::privileges::tests::memory_with_keys_is_for_root_only";
-        let mut hidden = Command::new(std::env::current_exe().unwrap());
-        let output = hidden.args(["--exact", name]).env(HIDDEN, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    }
+    mesh_api::memory::hide().map_err(PrivilegeError::Readable)
 }

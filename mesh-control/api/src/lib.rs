@@ -7,6 +7,7 @@
 //! - [`labels`]: every label and annotation key of the mesh, once.
 //! - [`condition`]: the status conditions that objects get.
 //! - [`duration`]: how durations are written.
+//! - [`memory`]: keeping keys in memory from being read.
 //! - `crd` (feature `crd`): the custom resources as their YAML is written.
 
 pub mod certificates;
@@ -17,6 +18,7 @@ pub mod discovery;
 pub mod duration;
 mod group;
 pub mod labels;
+pub mod memory;
 mod node;
 pub mod resources;
 mod spiffe;

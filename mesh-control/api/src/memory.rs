@@ -1,4 +1,4 @@
-//! The controller's memory holds the keys that sign for everybody.
+//! Memory that holds keys: the controller's sign for everybody, relay's prove who its pods are.
 
 use nix::sys::{
     prctl::set_dumpable,
@@ -10,7 +10,7 @@ use nix::sys::{
 ///
 /// # Errors
 /// When the kernel does not do it.
-pub fn hide_memory() -> nix::Result<()> {
+pub fn hide() -> nix::Result<()> {
     set_dumpable(false)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
 }
@@ -30,14 +30,14 @@ mod tests {
     #[test]
     fn memory_with_keys_is_for_root_only() {
         if std::env::var_os(HIDDEN).is_some() {
-            super::hide_memory().unwrap();
+            super::hide().unwrap();
             assert!(!get_dumpable().unwrap());
             assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
             assert_eq!(std::fs::metadata("/proc/self/mem").unwrap().uid(), 0);
             return;
         }
         // It holds for a whole process, so not for this one.
-        let name = "ca::memory::tests::memory_with_keys_is_for_root_only";
+        let name = "memory::tests::memory_with_keys_is_for_root_only";
         let mut hidden = Command::new(std::env::current_exe().unwrap());
         let output = hidden.args(["--exact", name]).env(HIDDEN, "1").output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
