@@ -5,6 +5,7 @@ mod call;
 mod echo;
 mod held;
 mod observe;
+mod played;
 mod table;
 
 use std::{
@@ -23,6 +24,7 @@ pub use call::{Answer, Failed, Outcome};
 pub use echo::{Echo, echo, namespace, plain_namespace};
 pub use held::Held;
 pub use observe::{Condition, Denial};
+pub use played::{PLAYED, played, played_as};
 pub use table::Expect;
 
 use crate::testbed::Testbed;

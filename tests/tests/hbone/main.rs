@@ -20,7 +20,7 @@ use std::{
 
 use mesh_tests::{
     hbone::{Authority, Leaf},
-    trial::{Trial, echo, eventually},
+    trial::{Trial, echo, eventually, played},
 };
 use serde_json::Value;
 
@@ -110,15 +110,6 @@ fn ask(trial: &Trial, from: &str, pod: IpAddr, authority: &str, more: &str) -> V
     let to = SocketAddr::new(pod, 15_008);
     let line = format!("client {to} --authority {authority} {more}");
     hbone(trial, from, &line).pop().expect("there is a line")
-}
-
-/// A pod that is in the mesh for everybody, in which this runs.
-fn played(name: &str, shell: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: played, labels: {{app: {name}}}}}\n\
-         spec: {{nodeName: node-3, serviceAccountName: {name}, terminationGracePeriodSeconds: 0, \
-         containers: [{{name: main, command: [sh, -c, {shell:?}]}}]}}\n"
-    )
 }
 
 /// What the program in a played pod has printed so far.

@@ -3,12 +3,12 @@
 
 use std::{net::SocketAddr, thread};
 
-use mesh_tests::{capture::Capture, trial::Outcome};
-
-use super::{
-    cluster,
-    servers::{is_tunnelled, played},
+use mesh_tests::{
+    capture::Capture,
+    trial::{Outcome, played},
 };
+
+use super::{cluster, servers::is_tunnelled};
 
 /// What a capture may keep, bytes.
 const ROOM: usize = 64 << 20;

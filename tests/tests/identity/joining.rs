@@ -4,14 +4,13 @@ use std::{fs, time::Duration};
 
 use mesh_tests::{
     hbone::Credentials,
-    trial::{Trial, eventually},
+    trial::{Trial, eventually, played},
 };
 
 use super::{
     Cluster, FAR, PLAYED, SOON,
     agent::{Agent, Controller, JoinFile},
     cluster,
-    servers::played,
 };
 
 /// A new join file for a node, as an administrator asks for one.

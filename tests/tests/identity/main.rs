@@ -36,15 +36,13 @@ use std::{
 
 use mesh_tests::{
     hbone::{Authority, Leaf},
-    trial::{Outcome, Trial, echo, eventually},
+    trial::{Outcome, PLAYED, Trial, echo, eventually},
 };
 
 /// Where clients are.
 const NEAR: &str = "node-1";
 /// Where servers are.
 const FAR: &str = "node-2";
-/// Where no agent runs.
-const PLAYED: &str = "node-3";
 
 /// Longest wait for what should happen at once.
 const SOON: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesh_tests::trial::eventually;
+use mesh_tests::trial::{eventually, played};
 
 use super::{
     SOON,
@@ -14,7 +14,7 @@ use super::{
     cluster, dial, is_reset,
     joining::newcomer,
     servers as servers_of,
-    servers::{is_tunnelled, played},
+    servers::is_tunnelled,
     told::{Before, Case, Mark},
 };
 

@@ -8,7 +8,7 @@ use std::{
 
 use mesh_tests::{
     hbone::Leaf,
-    trial::{Trial, eventually},
+    trial::{Trial, eventually, played},
 };
 use serde_json::Value;
 
@@ -17,7 +17,6 @@ use super::{
     agent::{Agent, Controller, not_before},
     cluster, hbone,
     joining::{ask_to_join, newcomer, post, request},
-    servers::played,
     short_lived,
     told::{Before, Case},
     traffic::Traffic,

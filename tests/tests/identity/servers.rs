@@ -8,23 +8,14 @@ use std::{
 
 use mesh_tests::{
     hbone::{Authority, Leaf, Validity},
-    trial::{Trial, eventually},
+    trial::{Trial, eventually, played, played_as},
 };
 use serde_json::Value;
 
 use super::{
-    Cluster, NEAR, PLAYED, SOON, cluster, is_reset,
+    Cluster, NEAR, SOON, cluster, is_reset,
     told::{Before, Case},
 };
-
-/// A pod that is in the mesh for everybody, in which this runs at the tunnel's port.
-pub(super) fn played(name: &str, shell: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: played, labels: {{app: {name}}}}}\n\
-         spec: {{nodeName: {PLAYED}, serviceAccountName: {name}, terminationGracePeriodSeconds: 0, \
-         containers: [{{name: main, command: [sh, -c, {shell:?}]}}]}}\n"
-    )
-}
 
 /// Waits until the client's node sends what goes there through the tunnel: before discovery has the pod, it is a
 /// stranger, and the dial is plaintext.
@@ -47,11 +38,8 @@ struct Server {
 
 /// Puts them up and calls each, over both address families; what fails must be told.
 fn check(cluster: &Cluster, file: &str, servers: &[Server], account: Option<&str>) {
-    let yaml = servers.iter().map(|server| {
-        let own = format!("serviceAccountName: {}", server.name);
-        let shared = account.map(|account| format!("serviceAccountName: {account}"));
-        played(server.name, &server.shell).replacen(&own, shared.as_ref().unwrap_or(&own), 1)
-    });
+    let yaml =
+        servers.iter().map(|server| played_as(server.name, account.unwrap_or(server.name), &server.shell));
     cluster.put(file, yaml.collect::<Vec<_>>().join("---\n"));
     thread::scope(|scope| {
         for server in servers {
