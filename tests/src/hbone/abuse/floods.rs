@@ -72,6 +72,8 @@ pub(super) fn streams(round: &Round<'_>) -> io::Result<String> {
             return Ok(format!("closed after {last} ({})", ending(&error)));
         }
         if round.is_over() {
+            // Too few of them for their peer to have had enough.
+            "cut short".clone_into(&mut last);
             break;
         }
     }
