@@ -26,7 +26,7 @@ pub(crate) use question::{Answer, Can, CanEndpoint, Feature, Question};
 pub(crate) use told::{Counts, DenialCount, Ended, FlowEvent, FlowSample, PodReport, PodState};
 
 /// Version of this exchange; both sides refuse another one.
-pub(crate) const VERSION: u16 = 3;
+pub(crate) const VERSION: u16 = 4;
 
 /// What relay tells wire. Everything between [`ToWire::Hello`] and [`ToWire::Synced`] is relay's
 /// full state; on `Synced` wire removes what was not named. After that, single changes.

@@ -19,6 +19,7 @@
 //! | [`access`], [`world`] | who may come in, and who is where, as the tunnel asks |
 //! | [`workers`] | the threads that the tunnel runs on |
 //! | [`telemetry`] | metrics and the access log |
+//! | [`run_dir`] | where its files go, once wire has opened it |
 //! | [`scrape`], [`admin`] | what relay serves, both over [`serve`] |
 
 mod access;
@@ -33,6 +34,7 @@ mod names;
 mod node;
 mod privileges;
 mod resource;
+mod run_dir;
 mod scrape;
 mod serve;
 mod snapshot;
@@ -58,7 +60,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tracing_subscriber::EnvFilter;
 
-use discovery::Control;
+use discovery::{Control, Joining};
 use node::Node;
 
 /// How long the last reports have to reach the log at the end.
@@ -74,12 +76,16 @@ pub(crate) struct Options {
     /// snapshot, and node.pem if it is in memory.
     #[arg(long)]
     run_dir: PathBuf,
-    /// Where the controller listens: tcp:IP:PORT or unix:PATH.
+    /// Where the controller listens: tcp:IP:PORT, tcp:NAME:PORT or unix:PATH.
     #[arg(long)]
     control: Control,
     /// The join file that the controller writes for this node: gets the node its first certificate.
+    #[arg(long, required_unless_present = "service_account", conflicts_with = "service_account")]
+    join: Option<PathBuf>,
+    /// In Kubernetes in place of a join file: the directory with the projected token of the agent's
+    /// ServiceAccount (`token`), and `ca.crt` and `trust-domain` of ConfigMap mesh-roots.
     #[arg(long)]
-    join: PathBuf,
+    service_account: Option<PathBuf>,
     /// How old the discovery state may become while the controller is away before that is told as a
     /// problem; it is enforced all the same.
     #[arg(long, default_value = "24h", value_parser = duration::argument)]
@@ -112,6 +118,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         .context("starting the runtime of relay")?;
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
+        run_dir::wait(&options.run_dir).await;
         let node = start(options).await?;
         let (workers, telling) = carry(&node, options)?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -143,7 +150,7 @@ async fn start(options: &Options) -> anyhow::Result<Rc<Node>> {
     }));
     let shared = Rc::clone(&node);
     tokio::task::spawn_local(serve::serve(admin, move |request| admin::respond(Rc::clone(&shared), request)));
-    discover(&node, options);
+    discover(&node, options)?;
     let shared = Rc::clone(&node);
     let socket = options.run_dir.join("wire.sock");
     tokio::task::spawn_local(async move { link::run(shared, &socket, questions).await });
@@ -151,7 +158,12 @@ async fn start(options: &Options) -> anyhow::Result<Rc<Node>> {
 }
 
 /// Puts the last known state in force and keeps it, and the node's certificates, current.
-fn discover(node: &Rc<Node>, options: &Options) {
+fn discover(node: &Rc<Node>, options: &Options) -> anyhow::Result<()> {
+    let joining = match (&options.join, &options.service_account) {
+        (Some(file), _) => Joining::File(file.clone()),
+        (None, Some(directory)) => Joining::ServiceAccount(directory.clone()),
+        (None, None) => anyhow::bail!("nothing to join with: give --join FILE or --service-account DIR"),
+    };
     node.discovery.max_age.set(Some(options.max_snapshot_age));
     let held = Rc::default();
     snapshot::restore(node, &held, &options.run_dir);
@@ -161,12 +173,10 @@ fn discover(node: &Rc<Node>, options: &Options) {
     let controller = Rc::new(discovery::Controller::default());
     let (identities, trust) = (Arc::clone(&node.identities), Arc::clone(&node.trust));
     tokio::task::spawn_local(identity::run(identities, trust, Rc::clone(&controller)));
-    let options = discovery::Options {
-        control: options.control.clone(),
-        join: options.join.clone(),
-        run_dir: options.run_dir.clone(),
-    };
+    let options =
+        discovery::Options { control: options.control.clone(), joining, run_dir: options.run_dir.clone() };
     tokio::task::spawn_local(discovery::run(Rc::clone(node), held, controller, options));
+    Ok(())
 }
 
 /// Starts the workers, and what follows them; the task ends when they have and all is told.

@@ -5,6 +5,7 @@
 //! types, does one system call, and says next to the call why it is sound. What a crate wraps
 //! safely (`setns`, mounts, netlink, maps) is used from that crate and is not here.
 
+pub(crate) mod ancestry;
 pub(crate) mod bpf;
 pub(crate) mod clock;
 pub(crate) mod feature;

@@ -6,14 +6,14 @@
 //!
 //! | room | what happens there |
 //! |---|---|
-//! | [`platform`] | is this kernel fit, where is cgroup2 |
+//! | [`platform`], [`hierarchy`] | is this kernel fit, where is cgroup2 and how deep is what |
 //! | [`pins`], [`programs`], [`links`], [`maps`] | load or adopt, replace in place, attach, verify |
 //! | [`cgroups`], [`interfaces`], [`observe`] | what is on the node: pods, their namespaces, their interfaces |
 //! | [`target`], [`plan`], [`apply`] | what the kernel should hold, the ordered way there, and going it |
 //! | [`content`] | peers, Services and policy sets, checked and mirrored |
 //! | [`listeners`], [`redirect_route`], [`supply`] | sockets of the agent inside pods' namespaces, made here and given to relay |
 //! | [`sockets`], [`judge`], [`enforce`], [`sweep`] | open connections: re-evaluated, aborted, counted |
-//! | [`endpoint`], [`session`], [`outbox`], [`events`], [`report`] | the exchange with relay |
+//! | [`run_dir`], [`endpoint`], [`session`], [`outbox`], [`events`], [`report`] | the exchange with relay |
 //! | [`answer`] | questions of the CLI, answered from what the kernel holds |
 //! | [`node`] | the loop that joins them |
 //!
@@ -24,6 +24,7 @@
 //! destroying sockets, the route of redirected addresses), `PERFMON` (the verifier's pointer rules),
 //! `SYS_ADMIN` (entering network namespaces), `SYS_PTRACE` (finding the namespace of a process of
 //! another user). Sockets inside pods need none of their own: no port of theirs is privileged.
+//! At start `CHOWN` too, to give relay's user its sockets and a place in the run directory.
 
 mod answer;
 mod apply;
@@ -32,6 +33,7 @@ mod content;
 mod endpoint;
 mod enforce;
 mod events;
+mod hierarchy;
 mod interfaces;
 mod judge;
 mod links;
@@ -50,6 +52,7 @@ mod programs;
 mod redirect_route;
 mod report;
 mod roster;
+mod run_dir;
 mod session;
 mod slots;
 mod sockets;
@@ -59,6 +62,8 @@ mod sweep;
 mod target;
 
 use std::path::PathBuf;
+
+use nix::sys::signal::{SigSet, Signal};
 
 /// Options of the privileged process.
 #[derive(Debug, Clone, clap::Args)]
@@ -72,12 +77,16 @@ pub(crate) struct Options {
     /// Where programs, links and maps are pinned, on a bpf file system.
     #[arg(long, default_value = "/sys/fs/bpf/mesh")]
     pub(crate) pin_root: PathBuf,
-    /// The cgroup below which every pod of this node is, in the cgroup2 hierarchy.
+    /// The cgroup below which every pod of this node is: a directory of cgroup2, or one with a
+    /// cgroup2 mount below it. In a pod: where the node's /sys/fs/cgroup is mounted.
     #[arg(long)]
     pub(crate) cgroup_root: PathBuf,
     /// User id that relay runs as; default: the same as wire.
     #[arg(long)]
     pub(crate) relay_uid: Option<u32>,
+    /// Group id that relay runs as; default: the same number as its user id.
+    #[arg(long)]
+    pub(crate) relay_gid: Option<u32>,
     /// A directory whose children are pods, besides `kubepods` and `kubepods.slice`; absolute, or
     /// relative to the cgroup root. May be repeated.
     #[arg(long)]
@@ -97,6 +106,13 @@ pub(crate) struct UninstallOptions {
     /// The cgroup the programs are attached to.
     #[arg(long)]
     pub(crate) cgroup_root: PathBuf,
+    /// Also empty this run directory of what agents left in it.
+    #[arg(long)]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Stay once everything is removed, until told to end: a DaemonSet that removes then counts as
+    /// ready on every node where that is done.
+    #[arg(long)]
+    pub(crate) stay: bool,
 }
 
 /// Loads or adopts the data path and feeds it until the process is stopped.
@@ -114,7 +130,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// When something is left that could not be removed, or a wire is running on these pins.
 pub(crate) fn uninstall(options: &UninstallOptions) -> anyhow::Result<()> {
     log();
-    Ok(pins::uninstall(&options.pin_root, &options.cgroup_root)?)
+    pins::uninstall(&options.pin_root, &options.cgroup_root)?;
+    if let Some(run_dir) = &options.run_dir {
+        run_dir::empty(run_dir)?;
+    }
+    if options.stay {
+        tracing::info!("staying until told to end");
+        let mut end = SigSet::empty();
+        end.add(Signal::SIGTERM);
+        end.add(Signal::SIGINT);
+        end.thread_block()?;
+        end.wait()?;
+    }
+    Ok(())
 }
 
 fn log() {

@@ -39,6 +39,9 @@ pub(crate) struct PodReport {
     pub netns: u64,
     /// Index of the host side of its interface, 0 if unknown.
     pub interface: u32,
+    /// Addresses that the node routes to its interfaces and that it has, one of a family at most: they
+    /// are there a second or more before the API knows them.
+    pub routed: Vec<IpAddr>,
     /// Names the agent's listeners in it, see [`super::sockets`]: another number than before means that
     /// they are to be fetched anew. 0 while this wire has made none; those of an earlier wire
     /// then go on serving.

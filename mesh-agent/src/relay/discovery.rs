@@ -10,17 +10,21 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`control`] | where the controller is |
-//! | [`join`] | the one-time token of a node that is new |
+//! | [`invitation`] | what a node that is new joins with: |
+//! | [`join`] | a one-time token out of a file, |
+//! | [`account`] | or the token of the agent's ServiceAccount |
 //! | [`credential`] | the node's own certificate, and keeping it |
 //! | [`dial`] | a connection on which both names are proven |
 //! | [`attempt`] | one connection: join, stream, renew |
 //! | [`session`] | the stream |
 //! | [`issuer`] | the workloads' certificates, over the same connection |
 
+mod account;
 mod attempt;
 mod control;
 mod credential;
 mod dial;
+mod invitation;
 mod issuer;
 mod join;
 mod session;
@@ -35,9 +39,10 @@ use super::snapshot::Held;
 use attempt::{Agent, AttemptError, Ended};
 
 pub(crate) use control::Control;
+pub(crate) use invitation::Joining;
 pub(crate) use issuer::Controller;
 
-/// How often to look whether the join file is there.
+/// How often to look whether there is something to join with.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a node needs to reach its controller.
@@ -45,8 +50,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Options {
     /// Where the controller listens.
     pub control: Control,
-    /// The join file, which may come later.
-    pub join: PathBuf,
+    /// What the node joins with.
+    pub joining: Joining,
     /// Where the node's certificate is kept.
     pub run_dir: PathBuf,
 }
@@ -73,7 +78,7 @@ pub(crate) async fn run(node: Rc<Node>, held: Rc<Held>, controller: Rc<Controlle
         }
         *node.discovery.trouble.borrow_mut() = trouble;
         match result {
-            Err(AttemptError::JoinFile(_)) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(AttemptError::Invitation(_)) => tokio::time::sleep(LOOK_AGAIN).await,
             _ => backoff.pause().await,
         }
     }

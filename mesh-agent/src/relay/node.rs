@@ -3,6 +3,9 @@
 //! [`Node`] is handed to every task by reference count. Nothing in it is borrowed across an await:
 //! tasks take what they need, let go, and then do their I/O.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::desired::Desired;
 use super::identity::Identities;
 use super::names::Names;
-use super::resource::{Kind, Resource};
+use super::resource::{Kind, Resource, Workload};
 use super::telemetry::{Context, Telemetry};
 use super::tls::Trust;
 use super::tunnel::counts::Counts;
@@ -190,8 +193,42 @@ impl Node {
         (node, asked)
     }
 
+    /// Gives a pod of this node that discovery knows no address of the one that wire sees; says whether
+    /// that changed anything.
+    pub(crate) fn place(&self, uid: &str) -> bool {
+        let without = {
+            let desired = self.desired.borrow();
+            desired
+                .local_named(uid)
+                .filter(|(_, workload)| workload.addresses.is_empty())
+                .map(|(name, workload)| (name.to_owned(), workload.clone()))
+        };
+        let Some((name, workload)) = without else { return false };
+        let placed = self.placed(Resource::Workload(workload.clone()));
+        let changes = placed != Resource::Workload(workload);
+        if changes {
+            self.set(&name, placed);
+        }
+        changes
+    }
+
+    /// A resource as it came, or a pod of this node with the address that wire sees of it: the API is
+    /// told of it only after its first containers may have started.
+    fn placed(&self, resource: Resource) -> Resource {
+        match resource {
+            Resource::Workload(workload)
+                if workload.local.is_some() && !workload.host_network && workload.addresses.is_empty() =>
+            {
+                let routed = self.pods.borrow().get(&workload.uid).map(|report| report.routed.clone());
+                Resource::Workload(Workload { addresses: routed.unwrap_or_default(), ..workload })
+            }
+            other => other,
+        }
+    }
+
     /// Takes a resource, new or changed.
     pub(crate) fn set(&self, name: &str, resource: Resource) {
+        let resource = self.placed(resource);
         let mut desired = self.desired.borrow_mut();
         let mut touched = BTreeSet::new();
         match &resource {

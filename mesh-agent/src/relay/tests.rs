@@ -1,5 +1,6 @@
 //! relay between a fake controller and a fake wire, over real sockets.
 
+mod account;
 mod controller;
 mod discovery;
 mod fake_wire;
@@ -44,7 +45,8 @@ fn options(path: &Path) -> Options {
         node: "n1".into(),
         run_dir: path.to_owned(),
         control: format!("unix:{}", path.join("ads.sock").display()).parse().unwrap(),
-        join: path.join("join"),
+        join: Some(path.join("join")),
+        service_account: None,
         max_snapshot_age: Duration::from_secs(3600),
         metrics: "127.0.0.1:0".parse().unwrap(),
         workers: std::num::NonZeroUsize::new(1),
@@ -355,6 +357,7 @@ fn reports_become_lines_answers_and_readiness() {
             cgroup: 1,
             netns: 2,
             interface: 3,
+            routed: Vec::new(),
             listeners: 0,
         }));
         scene.wire.report(FromWire::Counts(Counts { local_proof: true, ..Counts::default() }));

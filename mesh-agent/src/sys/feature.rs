@@ -52,11 +52,23 @@ const ANSWER_ONE: [u64; 2] =
 /// # Errors
 /// As `BPF_PROG_LOAD`; `EINVAL` for a type that this kernel does not know.
 pub(crate) fn load_smallest(program_type: ProgramType, attach_type: AttachType) -> io::Result<OwnedFd> {
+    load(program_type, attach_type, &ANSWER_ONE)
+}
+
+/// Loads a program that is written down by hand.
+///
+/// # Errors
+/// As `BPF_PROG_LOAD`.
+pub(super) fn load(
+    program_type: ProgramType,
+    attach_type: AttachType,
+    instructions: &[u64],
+) -> io::Result<OwnedFd> {
     let license = c"GPL";
     let mut attr = Load {
         program_type: program_type as u32,
-        instruction_count: ANSWER_ONE.len() as u32,
-        instructions: ANSWER_ONE.as_ptr() as u64,
+        instruction_count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
         license: license.as_ptr() as u64,
         expected_attach_type: match program_type {
             // Takes any, but keeps what it got and then refuses another at attach.
@@ -65,6 +77,7 @@ pub(crate) fn load_smallest(program_type: ProgramType, attach_type: AttachType) 
         },
         ..Load::default()
     };
-    // SAFETY: the instructions and the license are static.
+    // SAFETY: the license is static, and the instructions outlive the call; there are as many as it
+    // says.
     unsafe { call(PROG_LOAD, &mut attr) }.map(owned)
 }

@@ -4,6 +4,8 @@
 //! that the kernel programs see, so a pod is known here before its first process exists.
 
 mod name;
+#[cfg(test)]
+mod tests;
 pub(super) mod watch;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use name::{Directory, classify};
 
-use super::platform::{Hierarchy, cgroup_id};
+use super::hierarchy::{Hierarchy, cgroup_id};
 
 /// How deep below the cgroup root a pods root is looked for: `kubepods.slice`, or
 /// `kubelet.slice/kubelet-kubepods.slice`.
@@ -24,7 +26,7 @@ const ROOT_DEPTH: usize = 2;
 pub(super) struct Cgroup {
     /// Its id.
     pub(super) id: u64,
-    /// Its depth in the hierarchy; the mount is 0.
+    /// Its depth in the hierarchy; the kernel's root is 0.
     pub(super) level: u32,
     /// Its path.
     pub(super) path: PathBuf,
@@ -138,20 +140,40 @@ fn children(directory: &Path) -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Processes in a cgroup and everything below it, at most `limit`.
-pub(super) fn processes(cgroup: &Path, limit: usize) -> Vec<u32> {
-    let mut found = Vec::new();
+/// The processes of a cgroup and everything below it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Processes {
+    /// Those that can be named.
+    pub(super) pids: Vec<u32>,
+    /// There are others, of a PID namespace that this process does not see.
+    pub(super) hidden: bool,
+}
+
+/// Looks for at most `limit` processes.
+pub(super) fn processes(cgroup: &Path, limit: usize) -> Processes {
+    let mut found = Processes::default();
     let mut waiting = vec![cgroup.to_owned()];
     while let Some(directory) = waiting.pop() {
         if let Ok(text) = fs::read_to_string(directory.join("cgroup.procs")) {
-            // 0 is a process of a PID namespace that this one does not see.
-            found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0));
+            found.read(&text);
         }
-        if found.len() >= limit {
+        if found.pids.len() >= limit {
             break;
         }
         waiting.extend(children(&directory).into_iter().map(|(path, _)| path));
     }
-    found.truncate(limit);
+    found.pids.truncate(limit);
     found
+}
+
+impl Processes {
+    /// Takes over the lines of a `cgroup.procs`; 0 is a process that has no number here.
+    fn read(&mut self, text: &str) {
+        for pid in text.lines().filter_map(|line| line.parse::<u32>().ok()) {
+            match pid {
+                0 => self.hidden = true,
+                pid => self.pids.push(pid),
+            }
+        }
+    }
 }

@@ -22,7 +22,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use super::netlink::{Ask, Netlink};
 use crate::sys::netns::Netns;
 
-pub(super) use uplink::uplinks;
+use uplink::Routes;
 
 /// An interface, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct NodeInterfaces {
     netlink: Netlink,
+    /// Its routes, once they were asked for.
+    routes: Option<Routes>,
     /// All of them, by index.
     pub(super) all: BTreeMap<u32, Interface>,
 }
@@ -70,7 +72,7 @@ impl NodeInterfaces {
     pub(super) fn read() -> io::Result<Self> {
         let mut netlink = Netlink::open(NETLINK_ROUTE)?;
         let all = links(&mut netlink)?.into_iter().map(|one| (one.index, one)).collect();
-        Ok(Self { netlink, all })
+        Ok(Self { netlink, routes: None, all })
     }
 
     /// The host sides of a pod's interfaces.
@@ -99,7 +101,23 @@ impl NodeInterfaces {
     /// # Errors
     /// When netlink fails.
     pub(super) fn uplinks(&mut self) -> io::Result<BTreeSet<u32>> {
-        uplinks(&mut self.netlink)
+        Ok(self.routes()?.uplinks())
+    }
+
+    /// The addresses that the node has host routes to by these interfaces (see [`uplink`]).
+    ///
+    /// # Errors
+    /// When netlink fails.
+    pub(super) fn behind(&mut self, interfaces: &BTreeSet<u32>) -> io::Result<Vec<IpAddr>> {
+        Ok(self.routes()?.behind(interfaces))
+    }
+
+    fn routes(&mut self) -> io::Result<&Routes> {
+        let routes = match self.routes.take() {
+            Some(routes) => routes,
+            None => Routes::read(&mut self.netlink)?,
+        };
+        Ok(self.routes.insert(routes))
     }
 }
 
@@ -122,9 +140,11 @@ pub(super) fn inside(netns: &Netns) -> io::Result<Inside> {
         let past_the_host_side = links(&mut netlink)?
             .into_iter()
             .filter(|one| match one.kind {
-                Kind::Upper => one.peer_netns.is_some(),
+                // Software too may have its other end elsewhere: netkit is a pair like veth, but its
+                // host side need not be where packets pass.
+                Kind::Upper | Kind::Software => one.peer_netns.is_some(),
                 Kind::Device => true,
-                Kind::Veth | Kind::Loopback | Kind::Software => false,
+                Kind::Veth | Kind::Loopback => false,
             })
             .map(|one| one.name)
             .collect();

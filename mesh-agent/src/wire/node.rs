@@ -285,7 +285,7 @@ impl Node {
             .parts
             .agents
             .iter()
-            .filter_map(|path| super::platform::cgroup_id(path).ok())
+            .filter_map(|path| super::hierarchy::cgroup_id(path).ok())
             .map(|id| (id, Class::Agent));
         roots.chain(agents).collect()
     }

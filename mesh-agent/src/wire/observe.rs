@@ -5,10 +5,11 @@
 //! between two looks: an open namespace would outlive its pod.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use mesh_ebpf::address::Address;
 
-use super::cgroups::{Cgroup, Tree, processes};
+use super::cgroups::{Cgroup, Processes, Tree, processes};
 use super::interfaces::{self, Interface, NodeInterfaces};
 use crate::handover::LocalPod;
 use crate::sys::netns::Netns;
@@ -25,6 +26,18 @@ pub(super) struct Seen {
     pub(super) netns: Option<SeenNetns>,
     /// A process of it was seen, wherever.
     pub(super) running: bool,
+    /// Only processes without a number in this process's PID namespace are there.
+    pub(super) hidden: bool,
+}
+
+impl Seen {
+    /// Why no namespace of it is known.
+    pub(super) fn without_netns(&self) -> &'static str {
+        if self.hidden {
+            return "its processes are of a PID namespace that wire does not see; run the agent's pod with hostPID: true";
+        }
+        "no process of it is there yet"
+    }
 }
 
 /// A pod's namespace.
@@ -40,6 +53,8 @@ pub(super) struct SeenNetns {
     pub(super) addresses: BTreeSet<Address>,
     /// Host sides of its interfaces.
     pub(super) interfaces: BTreeSet<u32>,
+    /// Those of them that the node routes to its interfaces: what its address is before discovery says so.
+    pub(super) routed: Vec<IpAddr>,
     /// Interfaces of it that lead past any host side, so that its sources cannot be validated.
     pub(super) past_the_host_side: Vec<String>,
 }
@@ -110,8 +125,9 @@ impl Observer {
     ) -> Seen {
         let mut seen = Seen { cgroup: cgroup.id, ..Seen::default() };
         let last_netns = last.and_then(|last| last.netns.as_ref());
-        let pids = processes(&cgroup.path, PROCESSES);
-        seen.running = !pids.is_empty() || last.is_some_and(|last| last.running);
+        let Processes { pids, hidden } = processes(&cgroup.path, PROCESSES);
+        seen.hidden = hidden && pids.is_empty();
+        seen.running = hidden || !pids.is_empty() || last.is_some_and(|last| last.running);
         // The process that told last time first: most looks end there.
         let ordered = last_netns
             .map(|netns| netns.pid)
@@ -160,6 +176,9 @@ impl Observer {
         // The plugin adds addresses one by one: until the pod's own is among them they are read anew.
         let complete =
             |last: &&SeenNetns| pod.is_none_or(|pod| holds_address(last, pod)) && !last.addresses.is_empty();
+        if let Some(last) = last {
+            seen.routed.clone_from(&last.routed);
+        }
         let settled = last.filter(|last| last.interfaces == seen.interfaces).filter(complete);
         if let Some(last) = settled {
             seen.addresses.clone_from(&last.addresses);
@@ -173,11 +192,59 @@ impl Observer {
             }
             Err(error) => tracing::warn!(pid, %error, "cannot look inside the pod's network namespace"),
         }
+        if pod.is_some_and(|pod| pod.enrolled && !holds_address(&seen, pod)) {
+            match node.behind(&seen.interfaces) {
+                Ok(behind) => seen.routed = routed(behind, &seen.addresses),
+                Err(error) => tracing::warn!(pid, %error, "cannot tell the node's routes to the pod"),
+            }
+        }
         seen
+    }
+}
+
+/// The addresses of a namespace that the node has host routes to, of every family that the namespace has
+/// addresses of; none while one family is missing, as the plugin may be at work.
+fn routed(behind: Vec<IpAddr>, inside: &BTreeSet<Address>) -> Vec<IpAddr> {
+    let routed: Vec<IpAddr> = behind.into_iter().filter(|ip| inside.contains(&Address::from(*ip))).collect();
+    let is_whole = inside
+        .iter()
+        .map(|address| IpAddr::from(*address))
+        .filter(|ip| !is_link_local(ip))
+        .all(|ip| routed.iter().any(|routed| routed.is_ipv4() == ip.is_ipv4()));
+    if is_whole { routed } else { Vec::new() }
+}
+
+fn is_link_local(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 
 /// Whether a namespace holds an address of the pod.
 pub(super) fn holds_address(netns: &SeenNetns, pod: &LocalPod) -> bool {
     pod.addresses.iter().any(|ip| netns.addresses.contains(&Address::from(*ip)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::IpAddr;
+
+    use mesh_ebpf::address::Address;
+
+    use super::routed;
+
+    #[test]
+    fn an_address_is_taken_from_routes_once_every_family_has_one() {
+        let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let inside = |texts: &[&str]| ips(texts).into_iter().map(Address::from).collect::<BTreeSet<_>>();
+        let (v4, v6, own) = ("10.0.0.2", "fd00::2", "fe80::2");
+        assert_eq!(routed(ips(&[v4]), &inside(&[v4, own])), ips(&[v4]));
+        assert_eq!(routed(ips(&[v4, v6]), &inside(&[v4, v6, own])), ips(&[v4, v6]));
+        assert!(routed(ips(&[v4]), &inside(&[v4, v6])).is_empty(), "the other route is on its way");
+        assert!(routed(ips(&["10.0.0.9"]), &inside(&[v4])).is_empty(), "not the pod's");
+        assert!(routed(Vec::new(), &inside(&[v4])).is_empty());
+        assert!(routed(ips(&[v4]), &inside(&[])).is_empty());
+    }
 }

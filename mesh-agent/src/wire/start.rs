@@ -12,6 +12,7 @@ use super::content::Content;
 use super::endpoint::EndpointError;
 use super::enforce::Enforcer;
 use super::events::{self, Endings};
+use super::hierarchy::{Hierarchy, HierarchyError};
 use super::interfaces;
 use super::links::{ALWAYS, LinkError, Links};
 use super::listeners::Listeners;
@@ -21,11 +22,12 @@ use super::observe::Observer;
 use super::older::Older;
 use super::outbox::Outbox;
 use super::pins::{PinError, Pins};
-use super::platform::{self, Hierarchy, PlatformError};
+use super::platform::{self, PlatformError};
 use super::privileges::{self, PrivilegesError};
 use super::programs::{Programs, ProgramsError};
 use super::report::{Health, Reporter};
 use super::roster::Roster;
+use super::run_dir::{self, RunDirError};
 use super::session::Server;
 use super::supply::{Channel, Supply};
 use crate::handover::sockets;
@@ -38,6 +40,12 @@ pub(super) enum StartError {
     /// The machine.
     #[error(transparent)]
     Platform(#[from] PlatformError),
+    /// Its cgroups.
+    #[error(transparent)]
+    Hierarchy(#[from] HierarchyError),
+    /// The run directory.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
     /// The pins.
     #[error(transparent)]
     Pins(#[from] PinError),
@@ -76,9 +84,8 @@ fn during(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 /// When it cannot start; once it runs, it runs.
 pub(super) fn run(options: &Options) -> Result<(), StartError> {
     platform::check_kernel()?;
-    let hierarchy = Hierarchy::of(&options.cgroup_root)?;
-    let cgroup_root =
-        options.cgroup_root.canonicalize().map_err(PlatformError::io("opening", &options.cgroup_root))?;
+    let (hierarchy, cgroup_root) = Hierarchy::find(&options.cgroup_root)?;
+    let (shown_root, depth) = (cgroup_root.display().to_string(), hierarchy.level(&cgroup_root));
     let pins = Pins::open(&options.pin_root)?;
     let (programs, adopted) = Programs::load(&pins)?;
     let mut links = Links::adopt(pins.links(), &cgroup_root, Arc::new(programs))?;
@@ -86,6 +93,8 @@ pub(super) fn run(options: &Options) -> Result<(), StartError> {
         links.attach_cgroup(hook)?;
     }
     let relay_uid = options.relay_uid.unwrap_or_else(|| nix::unistd::Uid::effective().as_raw());
+    let relay_gid = options.relay_gid.unwrap_or(relay_uid);
+    run_dir::share(&options.run_dir, relay_uid, relay_gid)?;
     let server = Server::bind(&options.run_dir.join("wire.sock"), relay_uid)?;
     let channel = Channel::bind(&options.run_dir.join(sockets::NAME), relay_uid)?;
     privileges::drop_unneeded()?;
@@ -143,7 +152,14 @@ pub(super) fn run(options: &Options) -> Result<(), StartError> {
     server.start(signals, outbox).map_err(during(thread))?;
     // Loading took several megabytes for a moment.
     give_back();
-    tracing::info!(node = options.node, adopted, netns = node_netns, "the data path is in force");
+    tracing::info!(
+        node = options.node,
+        adopted,
+        netns = node_netns,
+        cgroup_root = %shown_root,
+        depth,
+        "the data path is in force"
+    );
     node.run(&inbox);
     Ok(())
 }

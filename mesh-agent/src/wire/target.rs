@@ -189,7 +189,7 @@ fn decide(pod: &LocalPod, seen: Option<&Seen>, inputs: &Inputs<'_>, held: &State
         // Its containers are restarting; what was attached still is.
         return match wired {
             Some(_) => is(PodState::Wired, ""),
-            None => is(PodState::Pending, "no process of it is there yet"),
+            None => is(PodState::Pending, seen.without_netns()),
         };
     };
     if netns.of_the_node {

@@ -41,6 +41,12 @@ impl Desired {
         self.workloads.get(self.local.get(uid)?)
     }
 
+    /// The same with its resource name.
+    pub(crate) fn local_named(&self, uid: &str) -> Option<(&str, &Workload)> {
+        let name = self.local.get(uid)?;
+        Some((name, self.workloads.get(name)?))
+    }
+
     /// Every local pod.
     pub(crate) fn local_workloads(&self) -> impl Iterator<Item = &Workload> {
         self.local.values().filter_map(|name| self.workloads.get(name))

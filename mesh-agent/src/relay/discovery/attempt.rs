@@ -9,10 +9,11 @@ use std::time::SystemTime;
 use mesh_api::NodeId;
 use tonic::{Code, Status};
 
+use super::control::Known;
 use super::credential::Credential;
 use super::dial::{DialError, Dialled, dial};
+use super::invitation::{Invitation, InvitationError};
 use super::issuer::{self, Controller};
-use super::join::{JoinFile, JoinFileError};
 use super::session::{self, SessionError};
 use super::{Held, Node, Options};
 use crate::relay::identity::{CertificateError, ISSUER_SETTLES, LONGEST_SLEEP, Request, random};
@@ -32,13 +33,18 @@ pub(super) enum Ended {
 pub(super) enum AttemptError {
     /// Nothing to join with.
     #[error(transparent)]
-    JoinFile(#[from] JoinFileError),
+    Invitation(#[from] InvitationError),
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
     /// The token was not taken.
-    #[error("joining: {}; a token counts once and for a time: get a new join file with `meshctl ca join NODE`", issuer::text(.0))]
-    Join(Status),
+    #[error("joining: {}; {advice}", issuer::text(status))]
+    Join {
+        /// What the controller says.
+        status: Status,
+        /// What to do.
+        advice: &'static str,
+    },
     /// What was issued to the node is not what it asked for.
     #[error("the certificate of this node: {0}")]
     Certificate(#[from] CertificateError),
@@ -56,6 +62,8 @@ pub(super) enum AttemptError {
 /// This agent, as the controller knows it.
 pub(super) struct Agent {
     options: Options,
+    /// Where the controller's name led.
+    known: Known,
     credential: Option<Credential>,
     /// When the certificate came, as far as this process saw.
     obtained: SystemTime,
@@ -74,7 +82,14 @@ impl Agent {
                 tracing::warn!(%error, "the node's kept certificate cannot be used");
                 None
             });
-        Self { options, credential, obtained: SystemTime::UNIX_EPOCH, refused: false, by_discovery: false }
+        Self {
+            options,
+            known: Known::default(),
+            credential,
+            obtained: SystemTime::UNIX_EPOCH,
+            refused: false,
+            by_discovery: false,
+        }
     }
 
     /// Connects, streams, renews; gives back why that ended.
@@ -87,26 +102,26 @@ impl Agent {
         let counts = self.credential.as_ref().is_some_and(|credential| credential.counts(SystemTime::now()));
         let mut not_joined = None;
         if !counts || self.refused {
-            let joined = match JoinFile::read(&self.options.join, &node.name) {
-                Ok(file) => self.join(node, file).await,
+            let joined = match self.options.joining.read(&node.name) {
+                Ok(invitation) => self.join(node, invitation).await,
                 Err(error) => Err(error.into()),
             };
-            // What is held may be believed again when the controller is itself again. The join file
+            // What is held may be believed again when the controller is itself again. The invitation
             // may be the one that it was got with, of a trust domain of before.
             if let Err(error) = joined {
                 if !counts {
                     return Err(error);
                 }
-                not_joined = Some(error).filter(|error| !matches!(error, AttemptError::JoinFile(_)));
+                not_joined = Some(error).filter(|error| !matches!(error, AttemptError::Invitation(_)));
             }
         }
         let Some(credential) = &mut self.credential else {
-            return Err(JoinFileError::Absent(self.options.join.clone()).into());
+            return Err(self.options.joining.absent().into());
         };
         *node.discovery.certificate.borrow_mut() = Some(credential.shown());
         let bundle = believed(&node.trust.current(), &credential.bundle, self.by_discovery);
         let key = Some(credential.key());
-        let dialled = match dial(&self.options.control, key, Arc::clone(&bundle)).await {
+        let dialled = match dial(&self.options.control, &mut self.known, key, Arc::clone(&bundle)).await {
             Ok(dialled) => dialled,
             Err(error) => {
                 self.refused = matches!(error, DialError::Tls { .. });
@@ -141,16 +156,18 @@ impl Agent {
         }
     }
 
-    /// Gets the first certificate for the token of the join file.
-    async fn join(&mut self, node: &Node, file: JoinFile) -> Result<(), AttemptError> {
-        let id = NodeId::new(&file.bundle.trust_domain, &node.name)?;
-        let dialled = dial(&self.options.control, None, Arc::clone(&file.bundle)).await?;
+    /// Gets the first certificate for the token of the invitation.
+    async fn join(&mut self, node: &Node, invitation: Invitation) -> Result<(), AttemptError> {
+        let Invitation { token, bundle } = invitation;
+        let id = NodeId::new(&bundle.trust_domain, &node.name)?;
+        let dialled = dial(&self.options.control, &mut self.known, None, Arc::clone(&bundle)).await?;
         let request = Request::new()?;
-        let reply = issuer::join(dialled.channel, &node.name, file.token, request.csr.clone())
+        let advice = self.options.joining.advice();
+        let reply = issuer::join(dialled.channel, &node.name, token, request.csr.clone())
             .await
-            .map_err(AttemptError::Join)?;
+            .map_err(|status| AttemptError::Join { status, advice })?;
         let now = SystemTime::now();
-        let credential = Credential::issued(&request, reply, &id, file.bundle, now)?;
+        let credential = Credential::issued(&request, reply, &id, bundle, now)?;
         tracing::info!(%id, not_after = moment(&credential.not_after()), "joined the mesh");
         keep(&credential, &self.options.run_dir);
         self.credential = Some(credential);

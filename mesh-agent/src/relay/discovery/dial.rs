@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::Control;
+use super::control::Known;
 use crate::relay::tls::{ALPN, Bundle, TlsFault, Trust, control_config, fault_of, server_name};
 
 /// How long the controller may take to accept, and again to finish the handshake.
@@ -76,21 +77,23 @@ impl Dialled {
 /// Connects, as the node when it has a key already.
 pub(super) async fn dial(
     control: &Control,
+    known: &mut Known,
     key: Option<&Arc<CertifiedKey>>,
     bundle: Arc<Bundle>,
 ) -> Result<Dialled, DialError> {
     let to = control.to_string();
-    let within = |error: Result<io::Result<Socket>, tokio::time::error::Elapsed>| {
-        error.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    };
-    let (socket, address) = match control {
+    let connected = match control {
         Control::Unix(path) => {
             let connect = async { UnixStream::connect(path).await.map(|stream| Box::new(stream) as Socket) };
-            (within(timeout(CONNECT_WITHIN, connect).await), IpAddr::V6(Ipv6Addr::LOCALHOST))
+            within(connect).await.map(|socket| (socket, IpAddr::V6(Ipv6Addr::LOCALHOST)))
         }
-        Control::Tcp(address) => (within(timeout(CONNECT_WITHIN, tcp(*address)).await), address.ip()),
+        Control::Tcp(address) => tcp(&[*address]).await,
+        Control::Name(name, port) => match known.resolve(name, *port).await {
+            Ok(addresses) => tcp(addresses).await,
+            Err(error) => Err(error),
+        },
     };
-    let socket = socket.map_err(|source| DialError::Connect { to: to.clone(), source })?;
+    let (socket, address) = connected.map_err(|source| DialError::Connect { to: to.clone(), source })?;
     let config = control_config(key, &Arc::new(Trust::new(bundle)));
     let handshake = TlsConnector::from(config).connect(server_name(address), socket);
     let failed = |fault| DialError::Tls { to: to.clone(), fault };
@@ -108,10 +111,25 @@ pub(super) async fn dial(
     Ok(Dialled { channel, fault })
 }
 
-async fn tcp(address: SocketAddr) -> io::Result<Socket> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
+/// A connection to the first of these addresses that accepts one, and which that is.
+async fn tcp(addresses: &[SocketAddr]) -> io::Result<(Socket, IpAddr)> {
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        let connect = async {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            io::Result::Ok(Box::new(stream) as Socket)
+        };
+        match within(connect).await {
+            Ok(socket) => return Ok((socket, address.ip())),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn within(connect: impl Future<Output = io::Result<Socket>>) -> io::Result<Socket> {
+    timeout(CONNECT_WITHIN, connect).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// HTTP/2 over one stream. When it breaks, the session ends and dials anew.

@@ -97,7 +97,7 @@ impl JoinFile {
 }
 
 /// The certificates of a PEM text.
-fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let sections = pem::parse_many(text).map_err(|error| error.to_string())?;
     let certificates = sections.into_iter().filter(|section| section.tag() == "CERTIFICATE");
     Ok(certificates.map(|section| CertificateDer::from(section.into_contents())).collect())

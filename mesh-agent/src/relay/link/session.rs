@@ -97,10 +97,16 @@ async fn listen(
                 node.desired.borrow_mut().refuse(&what, why);
             }
             FromWire::Pod(report) => {
-                let mut pods = node.pods.borrow_mut();
-                pods.insert(report.uid.clone(), report);
+                let uid = report.uid.clone();
+                {
+                    let mut pods = node.pods.borrow_mut();
+                    pods.insert(uid.clone(), report);
+                    node.telemetry.borrow().pods(pods.values());
+                }
                 node.link.pods_changed.notify_one();
-                node.telemetry.borrow().pods(pods.values());
+                if node.place(&uid) {
+                    node.link.changed.notify_one();
+                }
             }
             FromWire::PodGone { uid } => {
                 let mut pods = node.pods.borrow_mut();

@@ -97,6 +97,19 @@ impl Controller {
         std::fs::write(path, file.to_string()).unwrap();
     }
 
+    /// Writes what kubelet projects into an agent's pod.
+    pub(super) fn write_account(&self, directory: &Path, token: &str) {
+        let authority = self.authority();
+        std::fs::write(directory.join("ca.crt"), authority.roots_pem()).unwrap();
+        std::fs::write(directory.join("trust-domain"), &authority.trust_domain).unwrap();
+        std::fs::write(directory.join("token"), token).unwrap();
+    }
+
+    /// Takes this token, once.
+    pub(super) fn admit(&self, token: &str) {
+        self.state.lock().unwrap().tokens.push(token.to_owned());
+    }
+
     pub(super) fn trust_bundle(&self) -> api::TrustBundle {
         let authority = self.authority();
         api::TrustBundle {

@@ -253,6 +253,7 @@ fn is_in_memory(directory: &std::path::Path) -> bool {
 async fn start_joining(scene: &Scene, directory: &std::path::Path) -> Rc<super::Node> {
     let join = directory.join("join");
     scene.controller.write_join_file(&join, "n1");
-    let options = Options { run_dir: directory.to_owned(), join, ..super::options(&scene.directory) };
+    let options =
+        Options { run_dir: directory.to_owned(), join: Some(join), ..super::options(&scene.directory) };
     start(&options).await.unwrap()
 }

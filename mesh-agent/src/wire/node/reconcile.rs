@@ -269,6 +269,7 @@ impl Node {
             cgroup: seen.cgroup,
             netns: netns.map_or(0, |netns| netns.cookie),
             interface: interfaces.and_then(|all| all.first()).copied().unwrap_or(0),
+            routed: netns.map(|netns| netns.routed.clone()).unwrap_or_default(),
             listeners: netns.map_or(0, |netns| self.parts.kernel.listeners.made_at(netns.cookie)),
         })
     }

@@ -17,12 +17,12 @@ use super::super::apply::Kernel;
 use super::super::cgroups::Finder;
 use super::super::cgroups::watch::Watcher;
 use super::super::content::Content;
+use super::super::hierarchy::Hierarchy;
 use super::super::links::{ALWAYS, Links, Point};
 use super::super::listeners::Listeners;
 use super::super::maps::Maps;
 use super::super::observe::Observer;
 use super::super::pins::{self, PinError, Pins};
-use super::super::platform::Hierarchy;
 use super::super::programs::Programs;
 use super::{Health, Node, Older, Outbox, Parts, Roster};
 use crate::handover::{LocalPod, NodeSettings, PodState, ToWire};
@@ -55,7 +55,7 @@ impl Place {
         let cgroup_root = Path::new(cgroup2).join(format!("mesh-wire-{name}-{}", std::process::id()));
         fs::create_dir_all(cgroup_root.join("kubepods")).unwrap();
         fs::create_dir_all(cgroup_root.join("agent")).unwrap();
-        let hierarchy = Hierarchy::of(&cgroup_root).unwrap();
+        let (hierarchy, _) = Hierarchy::find(&cgroup_root).unwrap();
         Self { directory, hierarchy, cgroup_root, sandbox: None }
     }
 

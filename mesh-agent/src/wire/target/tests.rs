@@ -37,12 +37,14 @@ fn seen() -> Seen {
     Seen {
         cgroup: 100,
         running: true,
+        hidden: false,
         netns: Some(SeenNetns {
             cookie: 5,
             pid: 1,
             of_the_node: false,
             addresses: BTreeSet::from([Address::v4(ADDRESS)]),
             interfaces: BTreeSet::from([9]),
+            routed: Vec::new(),
             past_the_host_side: Vec::new(),
         }),
     }
