@@ -9,7 +9,7 @@
 //! | module | from | to |
 //! |---|---|---|
 //! | [`settings`] | the `MeshConfig` | what holds in the mesh and in each namespace |
-//! | [`pod`], [`enrol`], [`probes`] | a Pod | what the mesh knows of it |
+//! | [`pod`], [`mirror`], [`enrol`], [`probes`] | a Pod | what the mesh knows of it |
 //! | [`service`], [`backends`], [`topology`], [`narrow`] | a Service, slices, pods | what a node sees of it |
 //! | [`policy`] | policies | the rules of each pod |
 //! | [`resource`] | messages | encoded, versioned resources |
@@ -18,6 +18,7 @@ mod backends;
 mod conditions;
 mod enrol;
 mod fields;
+mod mirror;
 mod namespaces;
 mod narrow;
 mod node;

@@ -7,6 +7,7 @@
 //! | module | what it decides or does |
 //! |---|---|
 //! | [`tokens`], [`join`] | a node's first certificate is for a one-time token out of a file |
+//! | [`account`], [`review`] | or, in Kubernetes, for the token of its agent's pod |
 //! | [`nodes`] | which joining of a node counts, and which are revoked |
 //! | [`placement`], [`issuing`] | a pod's certificate is for the node that it runs on, and no other |
 //! | [`wanted`], [`given`], [`generate`], [`material`] | what signs |
@@ -17,6 +18,7 @@
 //! Decisions are given the time and do no I/O; [`authority`] holds them together and writes down
 //! each of their outcomes before anybody learns of it.
 
+mod account;
 mod authority;
 mod files;
 mod generate;
@@ -34,6 +36,7 @@ mod placement;
 mod random;
 mod rate;
 mod report;
+mod review;
 mod rotation;
 mod run;
 mod service;
@@ -46,6 +49,7 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
+pub use account::{AUDIENCE, Account, AccountError};
 pub use authority::{Authority, CaError, Demand, Directories};
 pub(crate) use given::KEYS;
 pub use issuing::IssueError;
@@ -55,6 +59,7 @@ pub use ledger::Issued;
 pub use peer::{Peer, PeerError};
 pub use placement::{Placement, Placements};
 pub use report::{CaReport, IdentitiesReport, JoinReport, RevokedNode};
+pub use review::{Agents, ReviewError, TokenReviewer};
 pub use rotation::Phase;
 pub use run::run;
 pub use service::Identity;

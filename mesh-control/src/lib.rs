@@ -4,16 +4,22 @@
 //! [`build`] is the pure function from objects to per-node resources and status conditions;
 //! [`ads`] sends each node what changed for it; [`status`] writes down how it went.
 //! [`ca`] gives nodes and pods their certificates, and [`serve`] is where agents connect.
+//! [`cluster`] is what the controller does at a Kubernetes API server besides, [`health`] what it tells kubelet.
 //! [`pipeline`] is the thread that moves it along, [`admin`] the socket that shows it. The binary
-//! `meshctl` is [`cli`], which asks that socket and those of the nodes.
+//! `meshctl` is [`cli`], which asks that socket and those of the nodes, and renders with [`install`] what is
+//! applied to a cluster.
 
 pub mod admin;
 pub mod ads;
 pub mod build;
 pub mod ca;
 pub mod cli;
+pub mod cluster;
+pub mod health;
+pub mod install;
 pub mod objects;
 pub mod pipeline;
 pub mod serve;
 pub mod source;
 pub mod status;
+pub mod taint;

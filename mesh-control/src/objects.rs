@@ -7,7 +7,7 @@ use k8s_openapi::api::{
     discovery::v1::EndpointSlice,
     node::v1::RuntimeClass,
 };
-use mesh_api::condition::Condition;
+use mesh_api::{condition::Condition, crd::StatusCondition};
 use serde_json::Value;
 
 /// The name of an object among those of its kind. The namespace is empty for cluster scope.
@@ -69,6 +69,20 @@ impl fmt::Display for ObjectRef {
 /// Conditions by what they are about.
 pub type Conditions = BTreeMap<ObjectRef, Vec<Condition>>;
 
+/// The conditions that an object's status has at the API server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed(pub Vec<StatusCondition>);
+
+impl Observed {
+    /// Those in an object's `status`. What is no condition is not among them.
+    #[must_use]
+    pub fn of(status: Option<&Value>) -> Self {
+        let conditions = status.and_then(|status| status.get("conditions")?.as_array());
+        let read = |condition: &Value| serde_json::from_value(condition.clone()).ok();
+        Self(conditions.into_iter().flatten().filter_map(read).collect())
+    }
+}
+
 /// An object of one of the mesh's own kinds, its spec still unread: reading it is part of the
 /// build, because what an invalid part means (fail closed) is decided there.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,6 +132,9 @@ pub struct Objects {
     pub services: BTreeMap<ObjectName, Arc<Service>>,
     /// Endpoint slices.
     pub endpoint_slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    /// The slices are all there is behind Services, those with a selector too: a controller writes
+    /// them. Where none does, a selector is looked up in the pods.
+    pub slices_complete: bool,
     /// The Secret that the mesh configuration's `spec.ca.secretRef` names, and no other.
     pub ca_secrets: BTreeMap<ObjectName, Arc<CaSecret>>,
     /// Mesh configurations; only the one named `default` counts.

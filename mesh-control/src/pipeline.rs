@@ -10,7 +10,7 @@ use crate::{
     build::{Builder, SINGLETON},
     ca::{Demand, Placements},
     objects::{Conditions, ObjectName, ObjectRef},
-    source::{Snapshot, SourceError, Watch},
+    source::{Snapshot, Source, SourceError},
 };
 
 /// What the controller knows, shared by everything that serves it.
@@ -75,21 +75,22 @@ impl Shared {
     }
 
     /// Runs until the process ends. A source that cannot be read keeps its last state in force.
-    pub fn run(&self, mut watch: Watch) {
+    pub fn run(&self, mut source: impl Source) {
         let mut builder = Builder::default();
-        let mut next = watch.now();
+        let mut next = source.now();
         loop {
             self.take(&mut builder, next);
-            next = watch.changed();
+            next = source.changed();
         }
     }
 
     /// Takes over what came from the source.
     pub fn take(&self, builder: &mut Builder, next: Result<Option<Snapshot>, SourceError>) {
         let error = match next {
-            Ok(Some(snapshot)) => {
+            Ok(Some(mut snapshot)) => {
+                let trouble = snapshot.trouble.take();
                 self.build(builder, snapshot);
-                None
+                trouble.map(|why| SourceError::Cluster { why }.to_string())
             }
             Ok(None) => None,
             Err(error) => Some(error.to_string()),

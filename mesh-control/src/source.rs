@@ -1,5 +1,7 @@
-//! Where objects come from: a directory of Kubernetes YAML (`--source dir:PATH`).
+//! Where objects come from: a Kubernetes API server (`--source kubernetes`, [`kubernetes`]), or a
+//! directory of the same YAML (`--source dir:PATH`).
 //!
+//! Of a directory,
 //! [`directory`] finds the files and notices changes, [`yaml`] cuts them into documents,
 //! [`decode`] makes objects of documents, [`merge`] puts the files' objects together and
 //! [`overlay`] lays what the kubelet part wrote over them. [`Directory::load`] runs the whole
@@ -7,7 +9,9 @@
 
 mod decode;
 mod directory;
+mod error;
 mod kinds;
+mod kubernetes;
 mod merge;
 mod overlay;
 mod watch;
@@ -16,7 +20,10 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{Directory, SourceError};
+pub use directory::Directory;
+pub use error::SourceError;
+pub use kubernetes::{ConnectError, Kubernetes, Seen, connect};
+pub(crate) use kubernetes::{path_of, random, told, wait};
 pub use watch::Watch;
 
 use crate::objects::{Conditions, Objects};
@@ -28,6 +35,23 @@ pub struct Snapshot {
     pub objects: Objects,
     /// What could not, and why.
     pub problems: Conditions,
+    /// What of the source cannot be read now, though the rest can.
+    pub trouble: Option<String>,
+}
+
+/// What the pipeline follows.
+pub trait Source {
+    /// The state now, if it changed since the last call.
+    ///
+    /// # Errors
+    /// When the source cannot be read; what was read before stays in force.
+    fn now(&mut self) -> Result<Option<Snapshot>, SourceError>;
+
+    /// Waits until something may have changed, and returns what did, if anything.
+    ///
+    /// # Errors
+    /// When the source cannot be read; what was read before stays in force.
+    fn changed(&mut self) -> Result<Option<Snapshot>, SourceError>;
 }
 
 /// The objects of a text, as if it were the only file. Pods keep the status that they bring.
@@ -44,5 +68,5 @@ pub(crate) fn of_yaml(text: &str) -> Snapshot {
         documents.flat_map(|document| decode::decode(document.expect("valid YAML"), &file)).collect();
     let (objects, problems) =
         merge::merge(decoded.iter().map(|decoded| ("test.yaml", decoded)), &Objects::default());
-    Snapshot { objects, problems }
+    Snapshot { objects, problems, trouble: None }
 }

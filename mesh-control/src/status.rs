@@ -1,7 +1,11 @@
-//! What became of every object: conditions, with the nodes' answers, as files and for the admin
-//! socket.
+//! What became of every object: conditions, with the nodes' answers, for the admin socket and as
+//! files, or in the objects' own status at the API server: [`plan`] decides what is written there,
+//! [`apply`] writes it, and of several controllers the one that holds the [`lease`].
 
+mod apply;
 mod files;
+mod lease;
+mod plan;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -10,6 +14,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
+pub use apply::{Writer, write_to_cluster};
+pub use lease::elect;
 pub use report::report;
 
 use crate::{

@@ -16,6 +16,7 @@ mod port;
 #[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
 mod rule;
 mod selector;
+mod status;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
@@ -33,6 +34,7 @@ pub use mesh_config::{
 pub use port::{PortRef, PortRule, Protocol};
 pub use rule::{Action, Destination, EgressRule, IngressRule, Mode, Mtls, ServiceRef, Source};
 pub use selector::{LabelSelector, Operator, Requirement};
+pub use status::{Status, StatusCondition};
 
 /// The custom resource definitions of every kind, ready to be written out as YAML.
 #[must_use]

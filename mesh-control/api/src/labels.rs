@@ -15,3 +15,7 @@ pub const MODE_ENABLED: &str = "enabled";
 
 /// Value of [`MODE`] that keeps out.
 pub const MODE_DISABLED: &str = "disabled";
+
+/// Taint that a node may be registered with, so that no pod comes to it before the mesh does: the
+/// controller takes it off when the node's agent is ready.
+pub const NOT_READY: &str = "mesh.internal/agent-not-ready";

@@ -53,7 +53,7 @@ fn node(query: Option<&str>) -> Option<&str> {
 fn refused(error: &CaError) -> Response<Full<Bytes>> {
     let status = match error {
         CaError::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-        CaError::UnderWay(_) | CaError::NotOurs(_) => StatusCode::CONFLICT,
+        CaError::UnderWay(_) | CaError::NotOurs(_) | CaError::NoJoinFiles(_) => StatusCode::CONFLICT,
         CaError::NoSuchNode(_) => StatusCode::NOT_FOUND,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };

@@ -14,6 +14,7 @@ use mesh_api::{
 
 use super::{
     enrol::{Enrolment, Refusal, enrolment},
+    mirror::uid_on_node,
     pods::Group,
     probes::{probe_ports, running_containers},
     resource::octets,
@@ -25,7 +26,7 @@ use crate::{ca::Placement, objects::ObjectName};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PodView {
     pub(super) name: ObjectName,
-    /// Empty until it is scheduled.
+    /// The one that its node knows it by; empty until it is scheduled.
     pub(super) uid: String,
     /// Empty until it is scheduled.
     pub(super) node: String,
@@ -72,7 +73,7 @@ impl PodView {
         let service_account = spec.service_account_name.clone().filter(|name| !name.is_empty());
         let service_account = service_account.unwrap_or_else(|| "default".to_owned());
         let status = pod.status.as_ref();
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let uid = uid_on_node(pod);
         let phase = match status.and_then(|status| status.phase.as_deref()) {
             Some("Failed" | "Succeeded") => Phase::Ended,
             _ if uid.is_empty() => Phase::Unscheduled,

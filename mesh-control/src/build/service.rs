@@ -100,16 +100,19 @@ impl Families {
 }
 
 impl ServiceView {
-    /// Reads a Service and gathers what is behind it.
+    /// Reads a Service and gathers what is behind it: its slices and, where `select` says so, the
+    /// pods that its selector matches.
     pub(super) fn of<'a>(
         name: &ObjectName,
         service: &v1::Service,
         slices: impl Iterator<Item = &'a EndpointSlice> + Clone,
+        select: bool,
         pods: &Pods,
         nodes: &Nodes,
     ) -> Self {
         let mut view = Self::frontend(name, service);
-        let selected = view.selector.as_ref().map(|labels| pods.selected(&name.namespace, labels));
+        let selector = view.selector.as_ref().filter(|_| select);
+        let selected = selector.map(|labels| pods.selected(&name.namespace, labels));
         let spec = service.spec.as_ref();
         let publish_not_ready = spec.and_then(|spec| spec.publish_not_ready_addresses).unwrap_or(false);
         let distribution = Distribution::of(service);

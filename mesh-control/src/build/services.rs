@@ -63,7 +63,7 @@ impl Services {
             let view = new.services.get(&name).map(|service| {
                 let slices = self.slices.get(&name);
                 let slices = slices.into_iter().flat_map(BTreeMap::values).map(Arc::as_ref);
-                Arc::new(ServiceView::of(&name, service, slices, pods, nodes))
+                Arc::new(ServiceView::of(&name, service, slices, !new.slices_complete, pods, nodes))
             });
             if self.views.get(&name) != view.as_ref() {
                 self.replace(&name, view);

@@ -30,6 +30,7 @@ use super::{
     placement::Placements,
     random::NoRandom,
     rate::Rates,
+    review::Agents,
     rotation::{Due, Phase, Progress, Rotation, due},
     state::{State, StateError},
     time::Timestamp,
@@ -99,6 +100,11 @@ pub enum CaError {
     /// It is not the controller's to replace.
     #[error("the certificate authority comes from {0}: put the new one there, it is taken over step by step")]
     NotOurs(String),
+    /// Join files are not how nodes join.
+    #[error(
+        "nodes join by the token of their agents' ServiceAccount, not by join files; delete the agent's pod on node `{0}` to have it join anew"
+    )]
+    NoJoinFiles(String),
     /// There is no such node.
     #[error("there is no node `{0}` in the source; add it, or a pod with that spec.nodeName, first")]
     NoSuchNode(String),
@@ -119,6 +125,7 @@ pub struct Authority {
     pub(super) directories: Directories,
     pub(super) joins: JoinFiles,
     pub(super) placements: Arc<Placements>,
+    pub(super) agents: Option<Agents>,
     inner: Mutex<Inner>,
     trust: watch::Sender<Option<Arc<Trust>>>,
 }
@@ -166,10 +173,18 @@ impl Authority {
             directories,
             joins,
             placements,
+            agents: None,
             inner: Mutex::new(inner),
             trust: watch::Sender::new(None),
         };
         Ok(authority)
+    }
+
+    /// The same, where nodes join by their agents' ServiceAccount and not by join files.
+    #[must_use]
+    pub fn with_agents(mut self, agents: Agents) -> Self {
+        self.agents = Some(agents);
+        self
     }
 
     /// What everybody is to believe; nothing before the first step.

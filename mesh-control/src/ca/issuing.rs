@@ -6,6 +6,7 @@ use rcgen::PublicKey;
 use rustls::pki_types::CertificateDer;
 
 use super::{
+    account::{self, Account, Proof},
     authority::{Authority, CaError, Inner, begin},
     generate::{self, GenerateError},
     leaf::{self, RequestError},
@@ -16,6 +17,7 @@ use super::{
     random::{self, hex},
     rate::TooMany,
     report::{CaReport, IdentitiesReport, JoinReport, RevokedNode},
+    review::ReviewError,
     rotation::Phase,
     time::Timestamp,
     tokens::TokenError,
@@ -34,6 +36,9 @@ pub enum IssueError {
     /// The join token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The token of an agent's ServiceAccount.
+    #[error(transparent)]
+    Review(#[from] ReviewError),
     /// Too often.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -105,6 +110,29 @@ impl Authority {
             tracing::warn!(%error, "a used join file is left behind");
         }
         self.sign_node(&mut inner, node, &key, now)
+    }
+
+    /// The certificate of the node that an agent's pod runs on, for what the API server said of its
+    /// token. The token is good for more than one: an agent that restarts is the same agent.
+    pub(super) fn join_as(
+        &self,
+        claimed: &str,
+        account: &Account,
+        proof: &Proof,
+        csr: &[u8],
+        now: Timestamp,
+    ) -> Result<Signed, IssueError> {
+        let mut inner = self.ready()?;
+        let pods = self.placements.of_uid(&proof.pod_uid);
+        let node = account::node(proof, pods, account, claimed).map_err(ReviewError::from)?;
+        if inner.state.nodes.tag(&node).is_none() {
+            return Err(CaError::NoSuchNode(node).into());
+        }
+        inner.rates.take(&node, now)?;
+        let key = leaf::requested_key(csr)?;
+        let signed = self.sign_node(&mut inner, &node, &key, now)?;
+        tracing::info!(node, agent_uid = proof.pod_uid, "node joined by its agent's token");
+        Ok(signed)
     }
 
     /// A new certificate of a node that has one.
@@ -219,6 +247,9 @@ impl Authority {
     /// When there is no such node, or the file cannot be written.
     pub fn invite_again(&self, node: &str, now: Timestamp) -> Result<JoinReport, CaError> {
         let mut inner = self.ready()?;
+        if self.agents.is_some() {
+            return Err(CaError::NoJoinFiles(node.chars().take(64).collect()));
+        }
         if inner.state.nodes.tag(node).is_none() || NodeId::new(&inner.state.trust_domain, node).is_err() {
             return Err(CaError::NoSuchNode(node.to_owned()));
         }

@@ -9,10 +9,12 @@ use tokio::sync::Semaphore;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::{
+    account::AccountError,
     authority::{Authority, CaError},
     issuing::{IssueError, Signed},
     lease::Lease,
     peer::{Peer, PeerError},
+    review::ReviewError,
     time::Timestamp,
 };
 use crate::serve::{Connection, Pace};
@@ -121,6 +123,16 @@ impl NodeIdentity for Identity {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<CertificateReply>, Status> {
         let JoinRequest { node, token, csr } = request.into_inner();
         let asked = node.clone();
+        if let Some(agents) = self.authority.agents.clone() {
+            let proof = match agents.prove(&token, Timestamp::now()).await {
+                Ok(proof) => proof,
+                Err(error) => return self.answer(Err(error.into()), "join", &asked),
+            };
+            let join = move |authority: &Authority| {
+                authority.join_as(&node, agents.account(), &proof, &csr, Timestamp::now())
+            };
+            return self.sign("join", &asked, join).await;
+        }
         self.sign("join", &asked, move |authority| authority.join(&node, &token, &csr, Timestamp::now()))
             .await
     }
@@ -152,6 +164,10 @@ fn status(error: &IssueError) -> Status {
             Status::permission_denied(text)
         }
         IssueError::Elsewhere { .. } => Status::permission_denied(text),
+        IssueError::Review(ReviewError::Account(AccountError::UnknownPod(_)) | ReviewError::NotAsked(_)) => {
+            Status::unavailable(text)
+        }
+        IssueError::Review(ReviewError::Account(_)) => Status::permission_denied(text),
         IssueError::TooMany(_) => Status::resource_exhausted(text),
         IssueError::UnknownPod(_) => Status::not_found(text),
         IssueError::Ended(_)

@@ -1,5 +1,6 @@
 //! The authority, driven step by step with a clock of the test's own.
 
+mod account;
 mod authority;
 mod given;
 mod issuing;
@@ -55,6 +56,13 @@ impl Stage {
     /// The same after a restart of the controller.
     pub(super) fn restarted(mut self) -> Self {
         self.authority = open(&self.directory, &self.placements, self.now);
+        self.step(0);
+        self
+    }
+
+    /// The same where nodes join by their agents' ServiceAccount.
+    pub(super) fn by_accounts(mut self, agents: super::Agents) -> Self {
+        self.authority = open(&self.directory, &self.placements, self.now).with_agents(agents);
         self.step(0);
         self
     }

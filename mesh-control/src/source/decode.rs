@@ -48,6 +48,15 @@ pub(super) enum Decoded {
     Problem(ObjectRef, Condition),
 }
 
+impl Decoded {
+    /// What it is about.
+    pub(super) fn reference(&self) -> &ObjectRef {
+        match self {
+            Self::Object(reference, _) | Self::Problem(reference, _) => reference,
+        }
+    }
+}
+
 /// The objects of a document: one, the items of a list, or none. A document that is no object is
 /// reported under `file`.
 pub(super) fn decode(document: Value, file: &ObjectRef) -> Vec<Decoded> {

@@ -11,7 +11,7 @@ use std::{
 use mesh_api::condition::{ACCEPTED, Condition};
 
 use super::{
-    Snapshot,
+    Snapshot, SourceError,
     decode::{Decoded, decode},
     merge::merge,
     overlay::Overlay,
@@ -27,26 +27,6 @@ const FILE_COUNT_LIMIT: usize = 100_000;
 const DEPTH_LIMIT: usize = 32;
 /// A file younger than this when it was read may change once more without its times showing it.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
-
-/// Why the directory as a whole could not be read. What was read before stays in force.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// The directory, or one within it, cannot be listed.
-    #[error("cannot list {}: {cause}; give --source dir: a readable directory", path.display())]
-    List {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        cause: io::Error,
-    },
-    /// It holds too many files.
-    #[error("{} holds more than {FILE_COUNT_LIMIT} files; choose a directory that holds manifests only", path.display())]
-    TooManyFiles {
-        /// The directory.
-        path: PathBuf,
-    },
-}
 
 /// A directory of YAML, and over it the kubelet part's own objects.
 #[derive(Debug)]
@@ -109,7 +89,7 @@ impl Directory {
         let objects = self.overlay.apply(&base, &reported);
         self.base = base;
         self.reported = reported;
-        Ok(Some(Snapshot { objects, problems }))
+        Ok(Some(Snapshot { objects, problems, trouble: None }))
     }
 }
 
@@ -218,7 +198,7 @@ fn find(
             }
         } else if metadata.is_file() && is_manifest(&path) {
             if found.len() >= FILE_COUNT_LIMIT {
-                return Err(SourceError::TooManyFiles { path: root.to_owned() });
+                return Err(SourceError::TooManyFiles { path: root.to_owned(), limit: FILE_COUNT_LIMIT });
             }
             let below = path.strip_prefix(root).unwrap_or(&path);
             found.insert(below.to_string_lossy().into_owned(), metadata);

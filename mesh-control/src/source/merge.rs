@@ -49,7 +49,7 @@ pub(super) fn merge<'a>(
 }
 
 /// The Secret that the mesh configuration asks for, as far as that can be read.
-fn ca_secret(objects: &Objects) -> Option<ObjectName> {
+pub(super) fn ca_secret(objects: &Objects) -> Option<ObjectName> {
     let config = objects.mesh_configs.get(&ObjectName::cluster(crate::build::SINGLETON))?;
     let reference = config.spec.get("ca")?.get("secretRef")?;
     let part = |field| reference.get(field).and_then(serde_json::Value::as_str);

@@ -10,7 +10,7 @@ use std::{
 use mesh_api::condition::Condition;
 use tempfile::TempDir;
 
-use super::{Directory, Snapshot, Watch};
+use super::{Directory, Snapshot, Source as _, Watch};
 use crate::objects::ObjectName;
 
 struct Place {

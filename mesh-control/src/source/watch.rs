@@ -14,7 +14,7 @@ use notify::{
     event::{AccessKind, AccessMode},
 };
 
-use super::{Directory, Snapshot, SourceError};
+use super::{Directory, Snapshot, Source, SourceError};
 
 /// Events that come this close together are one change.
 const QUIET: Duration = Duration::from_millis(15);
@@ -24,7 +24,7 @@ const HELD_BACK: Duration = Duration::from_millis(120);
 /// file systems tell nothing.
 const RESCAN: Duration = Duration::from_secs(2);
 
-/// A watched directory: [`Watch::changed`] blocks until it has changed.
+/// A watched directory.
 pub struct Watch {
     directory: Directory,
     watcher: Option<RecommendedWatcher>,
@@ -92,22 +92,16 @@ impl Watch {
             }
         }
     }
+}
 
-    /// The state of the directory now, if it changed since the last call.
-    ///
-    /// # Errors
-    /// When the directory itself cannot be read.
-    pub fn now(&mut self) -> Result<Option<Snapshot>, SourceError> {
+impl Source for Watch {
+    fn now(&mut self) -> Result<Option<Snapshot>, SourceError> {
         self.watch_roots();
         self.directory.load()
     }
 
-    /// Waits for an event, or for the time of the next look, and returns what changed, if
-    /// anything did.
-    ///
-    /// # Errors
-    /// When the directory itself cannot be read.
-    pub fn changed(&mut self) -> Result<Option<Snapshot>, SourceError> {
+    /// Waits for an event, or for the time of the next look.
+    fn changed(&mut self) -> Result<Option<Snapshot>, SourceError> {
         if self.events.recv_timeout(self.rescan).is_ok() {
             let began = Instant::now();
             while began.elapsed() < HELD_BACK

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EgressRule, IngressRule, LabelSelector, Mode};
+use super::{EgressRule, IngressRule, LabelSelector, Mode, Status};
 
 /// What an `AccessPolicy` says. Once an enforced one selects a pod in a direction (the list is
 /// there, even if empty), what no rule allows in that direction is refused.
@@ -15,8 +15,28 @@ use super::{EgressRule, IngressRule, LabelSelector, Mode};
     kind = "AccessPolicy",
     plural = "accesspolicies",
     category = "meshinternal",
+    shortname = "apol",
+    status = "Status",
     namespaced
 )]
+#[kube(printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"))]
+#[kube(printcolumn(
+    name = "Accepted",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
+))]
+#[kube(printcolumn(
+    name = "Programmed",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+))]
+#[kube(printcolumn(
+    name = "Nodes",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"Programmed\")].message",
+    priority = 1
+))]
+#[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = ("has(self.selector) != has(self.targetRefs)", "exactly one of selector and targetRefs is needed"))]
 #[x_kube(validation = ("has(self.ingress) || has(self.egress)", "ingress or egress is needed"))]

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EgressRule, IngressRule, LabelSelector, Mode};
+use super::{EgressRule, IngressRule, LabelSelector, Mode, Status};
 
 /// The priority of a policy that names none: the last.
 pub const DEFAULT_PRIORITY: u16 = 1000;
@@ -16,8 +16,30 @@ pub const DEFAULT_PRIORITY: u16 = 1000;
     version = "v1alpha1",
     kind = "ClusterAccessPolicy",
     plural = "clusteraccesspolicies",
-    category = "meshinternal"
+    category = "meshinternal",
+    shortname = "capol",
+    status = "Status"
 )]
+#[kube(printcolumn(name = "Tier", type_ = "string", json_path = ".spec.tier"))]
+#[kube(printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"))]
+#[kube(printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"))]
+#[kube(printcolumn(
+    name = "Accepted",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
+))]
+#[kube(printcolumn(
+    name = "Programmed",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+))]
+#[kube(printcolumn(
+    name = "Nodes",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"Programmed\")].message",
+    priority = 1
+))]
+#[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = ("has(self.ingress) || has(self.egress)", "ingress or egress is needed"))]
 pub struct ClusterAccessPolicySpec {

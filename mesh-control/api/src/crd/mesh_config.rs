@@ -4,11 +4,34 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::LabelSelector;
+use super::{LabelSelector, Status};
 
 /// What the `MeshConfig` says; everything has a default.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(group = "mesh.internal", version = "v1alpha1", kind = "MeshConfig", category = "meshinternal")]
+#[kube(shortname = "mcfg", status = "Status")]
+#[kube(printcolumn(
+    name = "Accepted",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
+))]
+#[kube(printcolumn(
+    name = "Programmed",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+))]
+#[kube(printcolumn(
+    name = "CA",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"CAReady\")].status"
+))]
+#[kube(printcolumn(
+    name = "Nodes",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"Programmed\")].message",
+    priority = 1
+))]
+#[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
 #[kube(validation = Rule::new("self.metadata.name == 'default'").message("the only MeshConfig is named default"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MeshConfigSpec {

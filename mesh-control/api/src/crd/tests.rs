@@ -15,6 +15,23 @@ fn every_definition_has_a_structural_schema_in_our_category() {
     }
 }
 
+/// What `kubectl get` and `kubectl wait` need, and server-side apply: one condition of each type.
+#[test]
+fn every_definition_has_a_status_of_its_own() {
+    for crd in definitions() {
+        let version = &crd.spec.versions[0];
+        assert!(version.subresources.as_ref().unwrap().status.is_some());
+        assert_eq!(crd.spec.names.short_names.as_ref().map(Vec::len), Some(1));
+        let columns = version.additional_printer_columns.iter().flatten();
+        let names: Vec<_> = columns.map(|column| column.name.as_str()).collect();
+        assert!(["Accepted", "Programmed", "Age"].iter().all(|name| names.contains(name)), "{names:?}");
+        let schema = serde_json::to_value(version.schema.as_ref().unwrap()).unwrap();
+        let conditions = &schema["openAPIV3Schema"]["properties"]["status"]["properties"]["conditions"];
+        assert_eq!(conditions["x-kubernetes-list-type"], "map");
+        assert_eq!(conditions["x-kubernetes-list-map-keys"], serde_json::json!(["type"]));
+    }
+}
+
 #[test]
 fn the_forms_of_the_design_are_accepted() {
     serde_json::from_value::<AccessPolicySpec>(serde_json::json!({

@@ -56,6 +56,26 @@ fn every_node_sees_every_ready_endpoint() {
     assert_eq!((service.ports[0].port, service.ports[0].node_port), (80, 30080));
 }
 
+/// Kubernetes' controller may be behind the pods, or know better (SEMANTICS 6.1).
+#[test]
+fn where_a_controller_writes_the_slices_they_alone_count() {
+    let pods = pod("a", "n1", "10.0.0.1", "app: web") + &pod("b", "n2", "10.0.0.2", "app: web");
+    let slice = "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-x, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints: [{addresses: [10.0.0.1], nodeName: n1, conditions: {ready: true}}]
+";
+    let mut objects = crate::source::of_yaml(&(NODES.to_owned() + &service("") + &pods + slice)).objects;
+    assert_eq!(seen(&Mesh::of_objects(objects.clone()), "n1"), ["10.0.0.1:8080", "10.0.0.2:8080"]);
+    objects.slices_complete = true;
+    assert_eq!(seen(&Mesh::of_objects(objects.clone()), "n1"), ["10.0.0.1:8080"]);
+    objects.endpoint_slices.clear();
+    assert!(seen(&Mesh::of_objects(objects), "n1").is_empty());
+}
+
 #[test]
 fn without_a_ready_one_those_that_shut_down_are_used() {
     let status = |name: &str, phase: &str, ready: &str, ending: &str| {
