@@ -1,8 +1,8 @@
 //! The command line: what is enforced where, and why a connection is or is not allowed.
 //!
 //! In a run directory the controller and every node have a socket that only its owner may open;
-//! `run_dir` finds them, `client` asks them. Each command is a question and a view of the answer,
-//! which `output` prints as a table, JSON or YAML.
+//! `run_dir` finds them, `client` asks them. Each of these commands is a question and a view of the
+//! answer, which `output` prints as a table, JSON or YAML. `install` asks nobody: it renders.
 
 mod ca;
 mod can;
@@ -12,6 +12,7 @@ mod dump;
 mod endpoint;
 mod explain;
 mod identity;
+mod install;
 mod output;
 mod run_dir;
 mod status;
@@ -28,6 +29,7 @@ use mesh_api::duration;
 use client::ClientError;
 use endpoint::EndpointError;
 use explain::UnknownReason;
+use install::{InstallArguments, InstallError, UninstallArguments};
 use output::Format;
 use run_dir::{RunDir, RunDirError};
 
@@ -56,6 +58,19 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Question(Question),
+    /// Prints the objects of the mesh, for `kubectl apply -f -`; asks no cluster.
+    Install(InstallArguments),
+    /// Prints the same, of this version: give the values that were given to `install`.
+    Upgrade(InstallArguments),
+    /// Prints what takes every node out of the mesh, for `kubectl apply -f -`; with --objects what is
+    /// to be deleted after that, for `kubectl delete -f -`.
+    Uninstall(UninstallArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum Question {
     /// How the controller and the nodes are, and what needs attention. Exit code 1 when the
     /// controller does not answer or a node is not ready.
     Status,
@@ -154,6 +169,9 @@ enum CliError {
     /// The answer cannot be printed.
     #[error("printing the answer: {0}")]
     Output(#[from] std::io::Error),
+    /// Nothing can be rendered.
+    #[error(transparent)]
+    Install(#[from] InstallError),
     /// No runtime.
     #[error("starting: {0}")]
     Runtime(std::io::Error),
@@ -177,7 +195,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
         Ok(Outcome::Unknown) => ExitCode::from(2),
-        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Output(error) | CliError::Install(InstallError::Output(error)))
+            if error.kind() == std::io::ErrorKind::BrokenPipe =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("meshctl: {error}");
             ExitCode::from(2)
@@ -186,29 +208,41 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn answer(arguments: &Arguments) -> Result<Outcome, CliError> {
+    let (format, to) = (arguments.output, std::io::stdout);
+    match &arguments.command {
+        Command::Question(question) => return ask(arguments, question),
+        Command::Install(chosen) | Command::Upgrade(chosen) => {
+            install::install(chosen, format, &mut to().lock())?;
+        }
+        Command::Uninstall(chosen) => install::uninstall(chosen, format, &mut to().lock())?,
+    }
+    Ok(Outcome::Yes)
+}
+
+fn ask(arguments: &Arguments, question: &Question) -> Result<Outcome, CliError> {
     let run_dir = RunDir::find(arguments.run_dir.as_deref())?;
     let nodes = || run_dir.nodes(arguments.node.as_deref());
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
     let (view, outcome) = runtime.block_on(async {
-        match &arguments.command {
-            Command::Status => Ok(status::status(&run_dir, &nodes()?).await),
-            Command::Can(can) => {
+        match question {
+            Question::Status => Ok(status::status(&run_dir, &nodes()?).await),
+            Question::Can(can) => {
                 // All nodes are asked where pods are; `--node` names who is asked for the verdict.
                 let everyone = run_dir.nodes(None)?;
                 can::can(&everyone, arguments.node.as_deref(), can).await
             }
-            Command::Node(NodeCommand::Dump { name, flows }) => {
+            Question::Node(NodeCommand::Dump { name, flows }) => {
                 let only = match name {
                     Some(name) => run_dir.nodes(Some(name))?,
                     None => nodes()?,
                 };
                 dump::dump(&only, *flows).await
             }
-            Command::Check => check::check(&nodes()?).await,
-            Command::Explain(wanted) => explain::explain(&nodes()?, wanted).await,
-            Command::Identity { expiring } => identity::identity(&nodes()?, *expiring).await,
-            Command::Ca(command) => ca::ca(&run_dir.controller(), command).await,
+            Question::Check => check::check(&nodes()?).await,
+            Question::Explain(wanted) => explain::explain(&nodes()?, wanted).await,
+            Question::Identity { expiring } => identity::identity(&nodes()?, *expiring).await,
+            Question::Ca(command) => ca::ca(&run_dir.controller(), command).await,
         }
     })?;
     view.print(arguments.output, &mut std::io::stdout().lock())?;

@@ -9,8 +9,10 @@
 //!   └────────────────────────────────────────┘      └───────────────────────────────────┘
 //! ```
 
+mod architecture;
 mod certificates;
 mod command;
+mod containerfile;
 mod control;
 mod error;
 mod image;
@@ -24,7 +26,9 @@ mod place;
 mod progress;
 mod up;
 
+pub use architecture::Architecture;
 pub use command::main;
+pub use containerfile::{Sources, read as read_containerfile};
 pub use error::Error;
 pub use image::{Image, pack};
 pub use kubectl::Kubectl;

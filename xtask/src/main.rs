@@ -3,8 +3,11 @@
 
 mod bench;
 mod cluster;
+mod crds;
 mod demo;
 mod ebpf;
+mod helm;
+mod images;
 mod lint;
 mod process;
 mod test;
@@ -40,6 +43,12 @@ enum Command {
     Demo(demo::Args),
     /// Bring up a real Kubernetes on this machine, use it, and take it down
     Cluster(cluster::Args),
+    /// Build the images of agent, controller and CLI as OCI archives, without a registry
+    Images(images::Args),
+    /// Write what in deploy/ is made from the Rust types: custom resource definitions, schema, install.yaml
+    Crds(crds::Args),
+    /// Build Helm and compare what it makes of the chart with what `meshctl install` does
+    Helm(helm::Args),
     /// Measure the mesh against no mesh, its fairness, its memory, and what bad peers do to it
     Bench(bench::Args),
 }
@@ -64,6 +73,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Down(args) => testbed::down(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Cluster(args) => cluster::run(&args),
+        Command::Images(args) => images::run(&args),
+        Command::Crds(args) => crds::run(&args),
+        Command::Helm(args) => helm::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::certificates;
+use super::{certificates, containerfile::ContainerfileError};
 use crate::{cgroup, layout, supervisor::fabric, tool};
 
 /// A cluster that cannot be brought up, used or taken down.
@@ -73,6 +73,17 @@ pub enum Error {
     /// There is no place for it.
     #[error(transparent)]
     Layout(#[from] layout::Error),
+    /// A Containerfile is not understood.
+    #[error(transparent)]
+    Containerfile(#[from] ContainerfileError),
+    /// A program cannot run alone in an image.
+    #[error("{} {problem}", path.display())]
+    Program {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        problem: &'static str,
+    },
     /// Plain data that could not be written or read as JSON.
     #[error("not valid: {0}")]
     Json(#[from] serde_json::Error),

@@ -2,6 +2,7 @@
 //! base image, the same bytes each time.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Error, error};
+use super::{Architecture, Error, error};
 use crate::tool;
 
 /// An image to be made.
@@ -23,6 +24,12 @@ pub struct Image {
     pub files: Vec<(PathBuf, PathBuf)>,
     /// The command that a container of it runs; what a pod gives as `args` comes after it.
     pub entrypoint: Vec<String>,
+    /// Who runs it, as `UID:GID`; root where it is left out.
+    pub user: Option<String>,
+    /// What is said about it.
+    pub labels: BTreeMap<String, String>,
+    /// The processors it is for; this machine's by default.
+    pub architecture: Architecture,
 }
 
 impl Image {
@@ -36,7 +43,7 @@ impl Image {
         let entrypoint = vec![target.display().to_string()];
         let mut files = vec![(program.to_owned(), target)];
         files.extend(libraries(program).into_iter().map(|library| (library.clone(), library)));
-        Ok(Self { name: name.to_owned(), files, entrypoint })
+        Ok(Self { name: name.to_owned(), files, entrypoint, ..Self::default() })
     }
 }
 
@@ -74,10 +81,19 @@ pub fn pack(image: &Image, archive: &Path) -> Result<(), Error> {
     let layer = work.join("layer.tar");
     tar(&content, &layer)?;
     let layer = blob(&blobs, fs::read(&layer).map_err(error::io("read", &layer))?)?;
+    let mut running =
+        json!({ "Entrypoint": image.entrypoint, "Env": ["PATH=/usr/bin:/bin"], "WorkingDir": "/" });
+    if let Some(user) = &image.user {
+        running["User"] = json!(user);
+    }
+    if !image.labels.is_empty() {
+        running["Labels"] = json!(image.labels);
+    }
+    let architecture = image.architecture.name();
     let config = json!({
-        "architecture": architecture(),
+        "architecture": architecture,
         "os": "linux",
-        "config": { "Entrypoint": image.entrypoint, "Env": ["PATH=/usr/bin:/bin"], "WorkingDir": "/" },
+        "config": running,
         "rootfs": { "type": "layers", "diff_ids": [layer.digest] },
     });
     let config = blob(&blobs, serde_json::to_vec(&config)?)?;
@@ -93,7 +109,7 @@ pub fn pack(image: &Image, archive: &Path) -> Result<(), Error> {
         "io.containerd.image.name": image.name,
         "org.opencontainers.image.ref.name": image.name,
     });
-    manifest["platform"] = json!({ "architecture": architecture(), "os": "linux" });
+    manifest["platform"] = json!({ "architecture": architecture, "os": "linux" });
     let index = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -141,13 +157,4 @@ fn tar(folder: &Path, archive: &Path) -> Result<(), Error> {
     command.args(["--mode=u=rwX,go=rX", "--format=ustar"]).arg("--file").arg(archive);
     command.arg("--directory").arg(folder).arg(".");
     Ok(tool::run(command, "").map(drop)?)
-}
-
-/// This machine's architecture by the name that images have for it.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }

@@ -1,0 +1,53 @@
+{{- define "mesh.relay" -}}
+image: {{ .Values.images.repository }}/mesh-agent:{{ include "mesh.tag" . }}
+imagePullPolicy: {{ .Values.images.pullPolicy }}
+args:
+  - relay
+  - --node=$(NODE_NAME)
+  - --run-dir=/run/mesh
+  - --control=tcp:mesh-control.{{ .Release.Namespace }}.svc:15012
+  - --service-account=/var/run/secrets/mesh
+  - {{ .Values.agent.metrics | printf "--metrics=%s:15020" | quote }}
+  - --max-snapshot-age={{ .Values.agent.maxSnapshotAge }}
+  - --drain={{ .Values.agent.drainSeconds }}s
+  {{- with .Values.agent.workers }}
+  - --workers={{ . }}
+  {{- end }}
+env:
+  - name: NODE_NAME
+    valueFrom:
+      fieldRef:
+        fieldPath: spec.nodeName
+  - name: RUST_LOG
+    value: {{ .Values.agent.log | quote }}
+ports:
+  - name: metrics
+    containerPort: 15020
+# No liveness probe: restarting what is slow makes it slower, and cuts the tunnels.
+readinessProbe:
+  httpGet:
+    path: /ready
+    port: metrics
+  periodSeconds: 5
+  timeoutSeconds: 2
+# It reads what strangers send and holds keys: no capability, nothing to write but the run directory.
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  privileged: false
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- with .Values.agent.resources.relay }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+  - name: run
+    mountPath: /run/mesh
+  - name: controller
+    mountPath: /var/run/secrets/mesh
+    readOnly: true
+{{- end }}
