@@ -81,7 +81,11 @@ impl Capture {
         Self::within(layout.node(node).netns(), limit)
     }
 
-    fn within(place: PathBuf, limit: usize) -> Result<Self, Error> {
+    /// The same on the links of any network namespace, by the handle on it.
+    ///
+    /// # Errors
+    /// As [`Capture::begin`].
+    pub fn within(place: PathBuf, limit: usize) -> Result<Self, Error> {
         let failed = |source| Error { place: place.clone(), source };
         let netns = File::open(&place).map_err(failed)?;
         // A socket belongs to the namespace that it was made in, whoever reads it.

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   this machine ── mesh-cluster (veth) ──┐
-//!   ┌─ machine `control` ─────────────────┴──┐      ┌─ machine `node1` ─────────────────┐
-//!   │ etcd, kube-apiserver,                  ├─ br0 ┤ containerd, kubelet, kube-proxy   │  `node2` ...
+//!   ┌─ machine `control` ─────────────────┴──┐      ┌─ machine `node-1` ────────────────┐
+//!   │ etcd, kube-apiserver,                  ├─ br0 ┤ containerd, kubelet, kube-proxy   │  `node-2` ...
 //!   │ kube-controller-manager, kube-scheduler│      │ pods by the CNI plugin ptp        │
 //!   └────────────────────────────────────────┘      └───────────────────────────────────┘
 //! ```
@@ -24,6 +24,7 @@ mod network;
 mod node;
 mod place;
 mod progress;
+mod running;
 mod up;
 
 pub use architecture::Architecture;
@@ -33,3 +34,4 @@ pub use error::Error;
 pub use image::{Image, pack};
 pub use kubectl::Kubectl;
 pub use place::{Place, kubeconfig};
+pub use running::{ClusterPod, Running};

@@ -2,16 +2,18 @@
 //! done and what came of it, with the values as they were seen by sockets, the kernel or the mesh's own reports, and
 //! fails if one of them is not as claimed.
 //!
-//! [`stage`] is the cluster that the claims are tried on, [`evidence`] what they leave behind, [`claims`] the claims,
+//! [`stage`] is what the claims are tried on, a testbed or a real Kubernetes ([`bed`]), [`evidence`] what they leave behind, [`claims`] the claims,
 //! [`in_pod`] what this program is when it runs in a pod.
 
 mod access_log;
+mod bed;
 mod call;
 mod claims;
 mod error;
 mod evidence;
 mod in_pod;
 mod kernel_objects;
+mod manifests;
 mod partition;
 mod scrape;
 mod sockets;
@@ -43,6 +45,9 @@ struct Args {
     /// The services and policies to show it on
     #[arg(long, value_name = "DIR")]
     config: PathBuf,
+    /// Show it on the cluster of `cargo xtask cluster` in this target directory, which has the mesh installed
+    #[arg(long, value_name = "DIR")]
+    cluster: Option<PathBuf>,
 }
 
 /// Runs the program with the process's arguments; fails unless every claim holds.
@@ -70,13 +75,13 @@ pub fn main() -> ExitCode {
 fn show(args: &Args) -> Result<bool, Error> {
     let start = Instant::now();
     let mut printer = Printer::default();
-    let stage = Stage::set_up(&args.config)?;
+    let stage = Stage::set_up(&args.config, args.cluster.as_deref())?;
     printer.heading(&stage.described()?);
     for claim in claims::ALL {
         // A claim that cannot be tried does not hold; the others may.
         let verdict = printer.claim(claim.title, |evidence| (claim.show)(&stage, evidence));
         if verdict == Verdict::Fails {
-            printer.note(&stage.logs());
+            printer.note(&stage.bed.logs());
         }
     }
     drop(stage);

@@ -22,6 +22,14 @@ impl Kubectl {
         Self { program: place.programs().join("kubectl"), kubeconfig: kubeconfig.to_owned() }
     }
 
+    /// It, to be run as the caller likes.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+
     /// Runs it with these arguments and gives what it prints.
     ///
     /// # Errors
@@ -35,8 +43,8 @@ impl Kubectl {
     /// # Errors
     /// If it fails, with what it said.
     pub fn run_with(&self, arguments: &[&str], input: &str) -> Result<String, tool::Error> {
-        let mut command = Command::new(&self.program);
-        command.env("KUBECONFIG", &self.kubeconfig).args(arguments);
+        let mut command = self.command();
+        command.args(arguments);
         tool::run(command, input)
     }
 

@@ -106,7 +106,7 @@ impl Place {
 
     /// The name of a node, counted from 1.
     pub(super) fn node(number: u8) -> String {
-        format!("node{number}")
+        format!("node-{number}")
     }
 
     /// The names of the nodes that there are, for those who did not bring them up.

@@ -9,8 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::Error;
-use crate::testbed::Testbed;
+use super::{Error, bed::wait_for};
 
 /// How long a line may take to be in the file: the kernel's events are batched, and the file's writes too.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -45,18 +44,12 @@ impl Mark {
     }
 
     /// Waits for a line after this mark that `wanted` takes.
-    pub(super) fn wait(
-        &self,
-        testbed: &Testbed,
-        what: &str,
-        wanted: impl Fn(&Line) -> bool,
-    ) -> Result<Line, Error> {
-        let found = testbed.wait_for(&format!("a line in the access log about {what}"), PATIENCE, || {
+    pub(super) fn wait(&self, what: &str, wanted: impl Fn(&Line) -> bool) -> Result<Line, Error> {
+        wait_for(&format!("a line in the access log about {what}"), PATIENCE, || {
             let lines = self.lines().map_err(|error| error.to_string())?;
             let last = lines.last().map_or("no line", |line| line.text.as_str()).to_owned();
             lines.into_iter().find(&wanted).ok_or(last)
-        });
-        Ok(found?)
+        })
     }
 
     fn lines(&self) -> std::io::Result<Vec<Line>> {
@@ -66,8 +59,11 @@ impl Mark {
         file.read_to_string(&mut text)?;
         // The last line may be half written.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let line =
-            |text: &str| Some(Line { text: text.to_owned(), fields: serde_json::from_str(text).ok()? });
+        let line = |text: &str| {
+            // What a container says stands behind time and stream in the kubelet's files.
+            let text = &text[text.find('{')?..];
+            Some(Line { text: text.to_owned(), fields: serde_json::from_str(text).ok()? })
+        };
         Ok(whole.lines().filter_map(line).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! What keeps a claim from being tried.
 
-use crate::{capture, testbed};
+use crate::{capture, cluster, testbed, tool};
 
 /// A step of the demo failed.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +8,12 @@ pub(super) enum Error {
     /// The testbed.
     #[error(transparent)]
     Testbed(#[from] testbed::Error),
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// kubectl.
+    #[error(transparent)]
+    Tool(#[from] tool::Error),
     /// The capture between the nodes.
     #[error(transparent)]
     Capture(#[from] capture::Error),

@@ -10,12 +10,19 @@ use nix::unistd::Pid;
 
 use super::Error;
 
+/// `BPF_CGROUP_GETSOCKOPT` of `enum bpf_attach_type`.
+const GETSOCKOPT: u32 = 21;
+
+/// `BPF_CGROUP_SETSOCKOPT`.
+const SETSOCKOPT: u32 = 22;
+
 /// Kernel objects that a process holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Held {
     /// Ids of maps, but for the frozen ones: those are the constants of one loaded program and go with it.
     pub(super) maps: BTreeSet<u32>,
-    /// Ids of links, each with the id of the program it runs now.
+    /// Ids of links, each with the id of the program it runs now; but for those on relay's own control group, which is
+    /// a new one with each container.
     pub(super) links: BTreeMap<u32, u32>,
 }
 
@@ -38,7 +45,11 @@ impl Held {
             let value = fdinfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             value.and_then(|value| value.trim().parse().ok())
         };
+        let of_relay = number("attach_type").is_some_and(|kind| [GETSOCKOPT, SETSOCKOPT].contains(&kind));
         if let Some(link) = number("link_id") {
+            if of_relay {
+                return;
+            }
             self.links.insert(link, number("prog_id").unwrap_or_default());
         } else if let Some(map) = number("map_id").filter(|_| number("frozen") != Some(1)) {
             self.maps.insert(map);
@@ -68,6 +79,7 @@ mod tests {
         held.take("pos:\t0\nmap_type:\t1\nmap_id:\t12\nfrozen:\t0\n");
         held.take("pos:\t0\nmap_type:\t2\nmap_id:\t13\nfrozen:\t1\n");
         held.take("pos:\t0\nlink_type:\tcgroup\nlink_id:\t7\nprog_tag:\tab\nprog_id:\t99\ncgroup_id:\t5\n");
+        held.take("link_type:\tcgroup\nlink_id:\t8\nprog_id:\t98\ncgroup_id:\t6\nattach_type:\t21\n");
         held.take("pos:\t0\nflags:\t02\n");
         assert_eq!((shown(&held.maps), held.links), ("1 (12)".to_owned(), [(7, 99)].into()));
     }

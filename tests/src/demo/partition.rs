@@ -17,7 +17,7 @@ pub(super) struct Partition<'a> {
 impl<'a> Partition<'a> {
     /// Drops what the controller sends to the node.
     pub(super) fn of(stage: &'a Stage, node: &'static str) -> Result<Self, Error> {
-        let port = control_port(stage.testbed.agent(node, Part::Relay)?)?;
+        let port = control_port(stage.bed.agent(node, Part::Relay)?)?;
         let partition = Self { stage, node };
         partition.nft(&format!(
             "add table {TABLE}; \
@@ -28,7 +28,7 @@ impl<'a> Partition<'a> {
     }
 
     fn nft(&self, rules: &str) -> Result<(), Error> {
-        let output = self.stage.testbed.exec_node(self.node, &["nft", rules])?;
+        let output = self.stage.bed.on_node(self.node, &["nft", rules])?;
         if output.status.success() {
             return Ok(());
         }

@@ -2,8 +2,8 @@
 
 use std::{fmt, net::SocketAddr, process::Command};
 
-use super::Error;
-use crate::{testbed::Pod, tool};
+use super::{Error, bed::Pod, stage::Stage};
+use crate::tool;
 
 /// One established TCP socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,22 +25,19 @@ impl fmt::Display for Socket {
 }
 
 /// The established TCP sockets in a pod's namespace.
-pub(super) fn established(pod: &Pod) -> Result<Vec<Socket>, Error> {
-    Ok(show(pod, &["-tnepH", "state", "established"])?.lines().filter_map(parse).collect())
+pub(super) fn established(stage: &Stage, pod: &Pod) -> Result<Vec<Socket>, Error> {
+    Ok(show(stage, pod, &["-tnepH", "state", "established"])?.lines().filter_map(parse).collect())
 }
 
 /// Whether one of these processes holds a TCP connection, in any state, or a UDP socket in a pod's namespace. Listeners
 /// it has in every pod: those of the tunnel.
-pub(super) fn any_held_by(pod: &Pod, processes: &[i32]) -> Result<bool, Error> {
-    let all = show(pod, &["-tnpH", "state", "connected"])? + &show(pod, &["-uanpH"])?;
+pub(super) fn any_held_by(stage: &Stage, pod: &Pod, processes: &[i32]) -> Result<bool, Error> {
+    let all = show(stage, pod, &["-tnpH", "state", "connected"])? + &show(stage, pod, &["-uanpH"])?;
     Ok(processes.iter().any(|pid| all.contains(&format!("pid={pid},"))))
 }
 
-fn show(pod: &Pod, arguments: &[&str]) -> Result<String, Error> {
-    let netns = pod.netns().ok_or_else(|| Error::Unexpected {
-        program: "the testbed".to_owned(),
-        said: format!("pod {}/{} has no network namespace", pod.namespace, pod.name),
-    })?;
+fn show(stage: &Stage, pod: &Pod, arguments: &[&str]) -> Result<String, Error> {
+    let netns = stage.bed.netns(pod)?;
     let mut command = Command::new("nsenter");
     command.arg(format!("--net={}", netns.display())).arg("ss").args(arguments);
     tool::run(command, "").map_err(|error| Error::Testbed(error.into()))

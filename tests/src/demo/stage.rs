@@ -6,22 +6,23 @@ use std::{
     io::{BufRead as _, BufReader},
     net::{IpAddr, SocketAddr},
     path::Path,
-    process::{Child, Output},
+    process::{Child, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-use serde::Deserialize as _;
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use super::{Error, access_log::Mark, call::Call, kernel_objects, scrape::Scrape};
-use crate::{
-    cgroup,
-    testbed::{Part, Testbed},
+use super::{
+    Error,
+    access_log::Mark,
+    bed::{Bed, OnCluster, OnTestbed, Pod, wait_for},
+    call::Call,
+    kernel_objects,
+    manifests::Manifests,
+    scrape::Scrape,
 };
+use crate::testbed::{self, Part};
 
 /// The node of most pods, and of all claims that need only one.
 pub(super) const NODE: &str = "node-1";
@@ -31,9 +32,6 @@ pub(super) const OTHER_NODE: &str = "node-2";
 
 /// Both.
 pub(super) const NODES: [&str; 2] = [NODE, OTHER_NODE];
-
-/// The supervisor's name for the controller.
-const CONTROLLER: &str = "mesh-control";
 
 /// How long the cluster may take to be there, and the mesh to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,10 +64,11 @@ pub(super) const FAMILIES: [(&str, &str); 2] = [("-4", "IPv4"), ("-6", "IPv6")];
 /// The running cluster.
 #[derive(Debug)]
 pub(super) struct Stage {
-    /// The testbed below it.
-    pub(super) testbed: Testbed,
+    /// What it runs on.
+    pub(super) bed: Box<dyn Bed>,
     /// What the agent held and had counted when it was killed, until it is back.
     pub(super) before_kill: RefCell<Option<BeforeKill>>,
+    manifests: Manifests,
     took: Duration,
 }
 
@@ -83,36 +82,58 @@ pub(super) struct BeforeKill {
 }
 
 impl Stage {
-    /// Brings the services of `config` up with the mesh, and waits until both are there. Certificates live for the
-    /// shortest time there is, so that they are renewed while the demo runs.
-    pub(super) fn set_up(config: &Path) -> Result<Self, Error> {
+    /// Brings the services of `config` up with the mesh, on the cluster of the workspace with this `target` directory
+    /// if one is given, and waits until both are there. Certificates live for the shortest time there is, so that they
+    /// are renewed while the demo runs.
+    pub(super) fn set_up(config: &Path, cluster: Option<&Path>) -> Result<Self, Error> {
         let start = Instant::now();
-        let name = format!("demo-{}", std::process::id());
-        let testbed =
-            Testbed::builder().name(name).directory(config).manifest(short_lives(config)?).start()?;
-        for pod in testbed.wait_all_ready(PATIENCE)? {
-            let state = if pod.namespace == MAINFRAME.0 { "Plain" } else { "Wired" };
-            testbed.wait_mesh_state(&pod.namespace, &pod.name, state, PATIENCE)?;
-        }
-        Ok(Self { testbed, before_kill: RefCell::new(None), took: start.elapsed() })
+        let manifests = Manifests::read(config)?;
+        let short = manifests.with_short_lives(WORKLOAD_TTL)?;
+        let bed: Box<dyn Bed> = match cluster {
+            Some(target) => {
+                let bed = OnCluster::start(target, manifests.text())?;
+                bed.apply(&short)?;
+                Box::new(bed)
+            }
+            None => Box::new(OnTestbed::start(config, short)?),
+        };
+        let mut stage = Self { bed, before_kill: RefCell::new(None), manifests, took: Duration::ZERO };
+        stage.wait_back()?;
+        stage.took = start.elapsed();
+        Ok(stage)
     }
 
     /// The cluster in a few lines.
     pub(super) fn described(&self) -> Result<String, Error> {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let mut text = format!(
-            "kernel {}; two nodes, up in {:.1} s; every pod has a network namespace and a cgroup of its own\n",
-            kernel.trim(),
-            self.took.as_secs_f64()
-        );
-        for pod in self.testbed.pods()? {
-            let addresses = [pod.ip4.map(IpAddr::from), pod.ip6.map(IpAddr::from)].into_iter().flatten();
-            let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
-            let state = self.testbed.mesh_state(&pod)?.unwrap_or_else(|| "unknown".to_owned());
+        let (kernel, bed, took) = (kernel.trim(), self.bed.described(), self.took.as_secs_f64());
+        let mut text = format!("kernel {kernel}; {bed}; up in {took:.1} s\n");
+        for pod in self.bed.pods()? {
+            let addresses: Vec<String> = pod.addresses.iter().map(ToString::to_string).collect();
+            let state = self.bed.mesh_state(&pod)?.unwrap_or_else(|| "unknown".to_owned());
             let name = format!("{}/{}", pod.namespace, pod.name);
             text.push_str(&format!("  {} {name:<18} {state:<6} {}\n", pod.node, addresses.join(" ")));
         }
         Ok(text.trim_end().to_owned())
+    }
+
+    /// A pod as it is now.
+    pub(super) fn pod(&self, wanted: PodName) -> Result<Pod, Error> {
+        self.find_pod(wanted.0, wanted.1)
+    }
+
+    /// A pod as it is now, by namespace and name.
+    pub(super) fn find_pod(&self, namespace: &str, name: &str) -> Result<Pod, Error> {
+        let pods = self.bed.pods()?;
+        let others = pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+        let found = pods.into_iter().find(|pod| pod.namespace == namespace && pod.name == name);
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        found.ok_or_else(|| testbed::Error::NoPod { namespace, name, others }.into())
+    }
+
+    /// An object of the demo as it was applied.
+    pub(super) fn manifest(&self, kind: &str, namespace: &str, name: &str) -> Result<String, Error> {
+        self.manifests.object(kind, namespace, name)
     }
 
     /// One TCP call from a pod, which asks the server whom it sees.
@@ -122,13 +143,20 @@ impl Stage {
 
     /// Runs a command in a pod to its end.
     pub(super) fn run(&self, pod: PodName, argv: &[&str]) -> Result<Output, Error> {
-        Ok(self.testbed.exec(pod.0, pod.1, argv)?)
+        self.bed.command(pod.0, pod.1, argv)?.output().map_err(Error::io(format!("run {} in {pod}", argv[0])))
+    }
+
+    /// Starts a command in a pod, with pipes for its input and output.
+    pub(super) fn spawn(&self, pod: PodName, argv: &[&str]) -> Result<Child, Error> {
+        let mut command = self.bed.command(pod.0, pod.1, argv)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().map_err(Error::io(format!("run {} in {pod}", argv[0])))
     }
 
     /// Opens a connection from a pod that stays open, and exchanges a byte every few milliseconds.
     pub(super) fn hold(&self, from: PodName, to: &str, family: &str) -> Result<Held, Error> {
         let argv = ["mesh-echo", "hold", family, "--interval=5", "--duration=60000", to];
-        let mut child = self.testbed.spawn(from.0, from.1, &argv)?;
+        let mut child = self.spawn(from, &argv)?;
         let output = child
             .stdout
             .take()
@@ -144,16 +172,13 @@ impl Stage {
         }
     }
 
-    /// The cluster address of a Service that the family has, by the testbed's own record.
+    /// The cluster address of a Service that the family has.
     pub(super) fn vip(&self, namespace: &str, service: &str, family: &str) -> Result<IpAddr, Error> {
-        let path = self.testbed.layout().overlay("services").join(format!("{namespace}.{service}.yaml"));
-        let text = fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
-        let object: Value = serde_yaml_ng::from_str(&text).map_err(|error| Error::Testbed(error.into()))?;
-        let addresses = object["spec"]["clusterIPs"].as_array().into_iter().flatten();
-        let mut addresses = addresses.filter_map(|address| address.as_str()?.parse::<IpAddr>().ok());
-        addresses.find(|address| address.is_ipv4() == (family == "-4")).ok_or_else(|| Error::Unexpected {
+        let addresses = self.bed.service_addresses(namespace, service)?;
+        let found = addresses.iter().copied().find(|address| address.is_ipv4() == (family == "-4"));
+        found.ok_or_else(|| Error::Unexpected {
             program: format!("Service {namespace}/{service}"),
-            said: text.clone(),
+            said: format!("{addresses:?}"),
         })
     }
 
@@ -164,58 +189,32 @@ impl Stage {
 
     /// The metrics of a node, now.
     pub(super) fn scrape_of(&self, node: &str) -> Result<Scrape, Error> {
-        Ok(Scrape(self.testbed.metrics(node)?))
+        Ok(Scrape(self.bed.metrics(node)?))
     }
 
     /// Scrapes until `wanted` holds: the kernel's counts reach the relay once a second.
     pub(super) fn scrape_until(&self, what: &str, wanted: impl Fn(&Scrape) -> bool) -> Result<Scrape, Error> {
-        let found = self.testbed.wait_for(what, Duration::from_secs(5), || {
+        wait_for(what, Duration::from_secs(5), || {
             let scrape = self.scrape().map_err(|error| error.to_string())?;
             if wanted(&scrape) { Ok(scrape) } else { Err(String::new()) }
-        });
-        Ok(found?)
+        })
     }
 
     /// The end of the access log of the node of most pods.
-    pub(super) fn log_mark(&self) -> Mark {
+    pub(super) fn log_mark(&self) -> Result<Mark, Error> {
         self.log_mark_of(NODE)
     }
 
     /// The end of a node's access log now.
-    pub(super) fn log_mark_of(&self, node: &str) -> Mark {
-        Mark::now(self.testbed.node(node).run.join("access.log"))
-    }
-
-    /// The controller's process.
-    pub(super) fn controller(&self) -> Result<Pid, Error> {
-        let cgroup = self.testbed.layout().cgroup().join(format!(".{CONTROLLER}"));
-        cgroup::processes(&cgroup).first().copied().ok_or_else(|| Error::Unexpected {
-            program: "the testbed".to_owned(),
-            said: "no controller runs".to_owned(),
-        })
-    }
-
-    /// Kills the controller with SIGKILL and keeps it from being started again, until it is released.
-    pub(super) fn hold_controller(&self) -> Result<(), Error> {
-        let hold = self.testbed.layout().hold(CONTROLLER);
-        fs::write(&hold, "").map_err(Error::io(format!("write {}", hold.display())))?;
-        let pid = self.controller()?;
-        kill(pid, Signal::SIGKILL).map_err(|errno| Error::io(format!("kill {pid}"))(errno.into()))
-    }
-
-    /// Lets the controller be started again.
-    pub(super) fn release_controller(&self) -> Result<(), Error> {
-        let hold = self.testbed.layout().hold(CONTROLLER);
-        fs::remove_file(&hold).map_err(Error::io(format!("remove {}", hold.display())))
+    pub(super) fn log_mark_of(&self, node: &str) -> Result<Mark, Error> {
+        Ok(Mark::now(self.bed.access_log(node)?))
     }
 
     /// Asks `meshctl`; gives what it printed as JSON and its exit code.
     pub(super) fn meshctl(&self, arguments: &[&str]) -> Result<(Value, Option<i32>), Error> {
-        let program =
-            std::env::current_exe().map_err(Error::io("find our own program"))?.with_file_name("meshctl");
-        let mut command = std::process::Command::new(&program);
-        command.arg("--run-dir").arg(self.testbed.layout().run()).args(["-o", "json"]).args(arguments);
-        let output = command.output().map_err(Error::io(format!("run {}", program.display())))?;
+        let mut command = self.bed.meshctl()?;
+        command.args(["-o", "json"]).args(arguments);
+        let output = command.output().map_err(Error::io("run meshctl"))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let value = serde_json::from_str(&text).map_err(|source| Error::Json {
             what: format!(
@@ -228,54 +227,51 @@ impl Stage {
         Ok((value, output.status.code()))
     }
 
-    /// The process of one half of the agent.
-    pub(super) fn agent(&self, part: Part) -> Result<Pid, Error> {
-        Ok(self.testbed.agent(NODE, part)?)
+    /// Sends a signal to one half of a node's agent. One that ends is started again, unless it is held back.
+    pub(super) fn signal_agent(&self, node: &str, part: Part, signal: Signal) -> Result<(), Error> {
+        let pid = self.bed.agent(node, part)?;
+        kill(pid, signal).map_err(|errno| Error::io(format!("signal {pid}"))(errno.into()))
+    }
+
+    /// Waits until a pod is ready and the mesh has wired it.
+    pub(super) fn wait_wired(&self, namespace: &str, name: &str) -> Result<Pod, Error> {
+        self.wait_state(namespace, name, "Wired")
+    }
+
+    /// Waits until a pod is gone.
+    pub(super) fn wait_gone(&self, namespace: &str, name: &str) -> Result<(), Error> {
+        wait_for(&format!("pod {namespace}/{name} to be gone"), PATIENCE, || {
+            match self.find_pod(namespace, name) {
+                Err(Error::Testbed(testbed::Error::NoPod { .. })) => Ok(()),
+                Ok(_) => Err(String::new()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
     }
 
     /// Waits until both halves run again and the relay says that every pod of before is as it was.
     pub(super) fn wait_back(&self) -> Result<(), Error> {
-        for pod in self.testbed.pods()? {
+        for pod in self.bed.pods()? {
             let state = if pod.namespace == MAINFRAME.0 { "Plain" } else { "Wired" };
-            self.testbed.wait_mesh_state(&pod.namespace, &pod.name, state, PATIENCE)?;
+            self.wait_state(&pod.namespace, &pod.name, state)?;
         }
         Ok(())
     }
 
-    /// What the mesh's processes last said, for a claim that failed.
-    pub(super) fn logs(&self) -> String {
-        let mut names = vec![CONTROLLER.to_owned()];
-        for node in NODES {
-            names.extend([format!("mesh-agent-wire.{node}"), format!("mesh-agent-relay.{node}")]);
-        }
-        let tail = |name: &String| {
-            let text = fs::read_to_string(self.testbed.layout().log(name)).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().rev().take(6).collect();
-            let lines: Vec<&str> = lines.into_iter().rev().collect();
-            format!("{name} last said:\n       {}", lines.join("\n       "))
-        };
-        names.iter().map(tail).collect::<Vec<_>>().join("\n     ")
+    fn wait_state(&self, namespace: &str, name: &str, wanted: &str) -> Result<Pod, Error> {
+        wait_for(&format!("pod {namespace}/{name} to be ready and {wanted}"), PATIENCE, || {
+            let pod = self.find_pod(namespace, name).map_err(|error| error.to_string())?;
+            let seen = self.bed.mesh_state(&pod).map_err(|error| error.to_string())?;
+            let is_there = seen.as_deref().is_some_and(|seen| seen.eq_ignore_ascii_case(wanted));
+            if is_there && pod.ready { Ok(pod) } else { Err(format!("{seen:?}, ready: {}", pod.ready)) }
+        })
     }
 }
 
-/// The MeshConfig of `config` with the shortest life of workload certificates that there is.
-fn short_lives(config: &Path) -> Result<String, Error> {
-    let reading = || Error::io(format!("read {}", config.display()));
-    for entry in fs::read_dir(config).map_err(reading())? {
-        let text = fs::read_to_string(entry.map_err(reading())?.path()).map_err(reading())?;
-        for document in serde_yaml_ng::Deserializer::from_str(&text) {
-            let invalid = |error: serde_yaml_ng::Error| Error::Testbed(error.into());
-            let mut object = Value::deserialize(document).map_err(invalid)?;
-            if object["kind"] == "MeshConfig" {
-                object["spec"]["ca"]["workloadTTL"] = WORKLOAD_TTL.into();
-                return serde_yaml_ng::to_string(&object).map_err(invalid);
-            }
-        }
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.bed.end();
     }
-    Err(Error::Unexpected {
-        program: config.display().to_string(),
-        said: "there is no MeshConfig".to_owned(),
-    })
 }
 
 /// An open connection of a `mesh-echo hold` in a pod; ended when dropped.
@@ -291,17 +287,12 @@ pub(super) struct Held {
 
 impl Held {
     /// Waits until the connection ends by itself; gives when that was seen, and the client's last words.
-    pub(super) fn wait_end(
-        &mut self,
-        testbed: &Testbed,
-        patience: Duration,
-    ) -> Result<(Instant, String), Error> {
+    pub(super) fn wait_end(&mut self, patience: Duration) -> Result<(Instant, String), Error> {
         let child = &mut self.child;
-        let ended =
-            testbed.wait_for("an open connection to be closed", patience, || match child.try_wait() {
-                Ok(None) => Err("it is still open".to_owned()),
-                _ => Ok(Instant::now()),
-            })?;
+        let ended = wait_for("an open connection to be closed", patience, || match child.try_wait() {
+            Ok(None) => Err("it is still open".to_owned()),
+            _ => Ok(Instant::now()),
+        })?;
         let mut line = String::new();
         self.output.read_line(&mut line).map_err(Error::io("read from mesh-echo"))?;
         Ok((ended, line.trim().to_owned()))

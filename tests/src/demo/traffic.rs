@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     Error,
+    bed::wait_for,
     in_pod::traffic::Count,
     stage::{PodName, Stage},
 };
@@ -34,14 +35,14 @@ impl Traffic {
     pub(super) fn start(stage: &Stage, from: PodName, to: &str, family: &str) -> Result<Self, Error> {
         let held = format!("--held={HELD}");
         let mut child =
-            stage.testbed.spawn(from.0, from.1, &["mesh-demo", "traffic", family, held.as_str(), to])?;
+            stage.spawn(from, &["mesh-demo", "traffic", family, held.as_str(), to])?;
         let missing = || Error::io("talk to mesh-demo")(std::io::ErrorKind::BrokenPipe.into());
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(missing());
         };
         let name = format!("mesh-demo traffic {to} in {from}");
         let mut traffic = Self { child, input, output: BufReader::new(output), name, last: Count::default() };
-        stage.testbed.wait_for("traffic to flow", PATIENCE, || {
+        wait_for("traffic to flow", PATIENCE, || {
             let count = traffic.ask().map_err(|error| error.to_string())?;
             if count.open == HELD && count.connections > 0 { Ok(()) } else { Err(format!("{count:?}")) }
         })?;

@@ -1,7 +1,5 @@
 //! What the two applications see of each other.
 
-use std::net::IpAddr;
-
 use crate::demo::{
     Error,
     evidence::Evidence,
@@ -9,11 +7,11 @@ use crate::demo::{
 };
 
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
-    let pod = stage.testbed.pod(TELLER.0, TELLER.1)?;
+    let pod = stage.pod(TELLER)?;
     for (option, family) in FAMILIES {
         evidence.did(format_args!("{family}: {TELLER} calls vault.bank:9100 and asks who is calling"));
         let vip = stage.vip("bank", "vault", option)?;
-        let address = if option == "-4" { pod.ip4.map(IpAddr::from) } else { pod.ip6.map(IpAddr::from) };
+        let address = pod.address(option);
         let answer = stage.call(TELLER, "vault.bank:9100", option)?.answered()?;
         let dialled = answer.client_peer;
         evidence.check(
@@ -32,7 +30,7 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     let seen =
         |prefix: &str| text.lines().find(|line| line.starts_with(prefix)).unwrap_or(text.trim()).to_owned();
     evidence.check(seen("udp:").contains(&format!("-> {vip}:9000")), seen("udp:"));
-    let own = pod.ip4.map(|address| format!("peer={address}:")).unwrap_or_default();
+    let own = pod.address("-4").map(|address| format!("peer={address}:")).unwrap_or_default();
     evidence.check(!own.is_empty() && seen("answer:").contains(&own), seen("answer:"));
     Ok(())
 }

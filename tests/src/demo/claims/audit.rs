@@ -19,7 +19,7 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     evidence.did(format_args!(
         "{POLICY}, mode Audit, allows clerks only; {MAINFRAME} calls catalog.shop:9200 {CALLS} times"
     ));
-    let mark = stage.log_mark();
+    let mark = stage.log_mark()?;
     for _ in 0..CALLS {
         let answer = stage.call(MAINFRAME, "catalog.shop:9200", "-4")?.answered()?;
         if answer.host != "catalog" {
@@ -35,7 +35,7 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
         (after - expected).abs() < 0.5,
         format_args!("{METRIC} of the policy went from {before} to {after}, exactly {CALLS} more"),
     );
-    let line = mark.wait(&stage.testbed, "the audit", |line| {
+    let line = mark.wait("the audit", |line| {
         line.field("/verdict") == "audited" && line.field("/policy") == POLICY
     })?;
     evidence.check(true, format_args!("log: {}", line.text));

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::demo::{
     Error,
+    bed::wait_for,
     evidence::Evidence,
     stage::{FAMILIES, Stage, TELLER},
 };
@@ -24,8 +25,7 @@ spec:
 const LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
-    let file = stage.testbed.directory().join("AccessPolicy.bank.vault.yaml");
-    let original = std::fs::read_to_string(&file).map_err(Error::io(format!("read {}", file.display())))?;
+    let original = stage.manifest("AccessPolicy", "bank", "vault")?;
     let mut denied = Vec::new();
     for (option, family) in FAMILIES {
         denied.push((family, stage.hold(TELLER, "vault.bank:9100", option)?));
@@ -34,14 +34,14 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     evidence.did(format_args!("{TELLER} holds connections to vault.bank:9100 and one to ledger.bank:9000"));
     evidence.did("AccessPolicy bank/vault is replaced by one that denies tellers");
     let start = Instant::now();
-    stage.testbed.apply(LOCKED)?;
+    stage.bed.apply(LOCKED)?;
     for (family, held) in &mut denied {
-        let (ended, words) = held.wait_end(&stage.testbed, Duration::from_secs(10))?;
+        let (ended, words) = held.wait_end(Duration::from_secs(10))?;
         let after = ended.duration_since(start);
         let milliseconds = after.as_secs_f64() * 1000.0;
         evidence.check(
             after < LIMIT,
-            format_args!("{family}: closed {milliseconds:.0} ms after the file was written ({words})"),
+            format_args!("{family}: closed {milliseconds:.0} ms after it was applied ({words})"),
         );
     }
     let failure = stage.call(TELLER, "vault.bank:9100", "-4")?.failed()?;
@@ -56,8 +56,8 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
 
     evidence.did("the policy is put back");
     let start = Instant::now();
-    stage.testbed.apply(&original)?;
-    stage.testbed.wait_for("the vault to open again", Duration::from_secs(5), || {
+    stage.bed.apply(&original)?;
+    wait_for("the vault to open again", Duration::from_secs(5), || {
         let call = stage.call(TELLER, "vault.bank:9100", "-4").and_then(super::super::call::Call::answered);
         call.map_err(|error| error.to_string())
     })?;

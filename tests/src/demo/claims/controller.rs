@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::demo::{
     Error,
+    bed::wait_for,
     evidence::Evidence,
     scrape::Scrape,
     stage::{AUDITOR, NODES, Stage, TELLER},
@@ -13,18 +14,18 @@ use crate::demo::{
 /// How long the controller is away.
 const AWAY: Duration = Duration::from_secs(2);
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
     let mut traffic = [
         (TELLER, Traffic::start(stage, TELLER, "archive.bank:9300", "-6")?),
         (AUDITOR, Traffic::start(stage, AUDITOR, "ledger.bank:9000", "-4")?),
     ];
-    let old = stage.controller()?;
+    let old = stage.bed.controller()?;
     evidence.did(format_args!("under traffic between the nodes, kill -9 {old} (the controller)"));
-    stage.hold_controller()?;
-    stage.testbed.wait_for("the controller to be gone", Duration::from_secs(5), || {
-        stage.controller().map_or(Ok(()), |pid| Err(pid.to_string()))
+    stage.bed.hold_controller()?;
+    wait_for("the controller to be gone", Duration::from_secs(5), || {
+        stage.bed.controller().map_or(Ok(()), |pid| Err(pid.to_string()))
     })?;
     wait_discovery(stage, false)?;
     std::thread::sleep(AWAY);
@@ -36,13 +37,13 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
         );
     }
     evidence.did("the controller may start again");
-    stage.release_controller()?;
+    stage.bed.release_controller()?;
     wait_discovery(stage, true)?;
     evidence.check(
         true,
         format_args!(
             "pid {}; every node is joined to it again, with the certificate it had",
-            stage.controller()?
+            stage.bed.controller()?
         ),
     );
     for (from, traffic) in &mut traffic {
@@ -60,7 +61,7 @@ fn wait_discovery(stage: &Stage, connected: bool) -> Result<(), Error> {
     let is = |scrape: &Scrape| (scrape.sum("mesh_discovery_connected", &[]) > 0.5) == connected;
     for node in NODES {
         let word = if connected { "be connected to" } else { "have lost" };
-        stage.testbed.wait_for(&format!("{node} to {word} the controller"), PATIENCE, || {
+        wait_for(&format!("{node} to {word} the controller"), PATIENCE, || {
             let scrape = stage.scrape_of(node).map_err(|error| error.to_string())?;
             if is(&scrape) { Ok(()) } else { Err(format!("connected: {}", !connected)) }
         })?;

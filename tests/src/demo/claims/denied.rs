@@ -46,10 +46,10 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     for Denied { by, from, to, errno, policy, rule } in DENIED {
         for (option, family) in FAMILIES {
             evidence.did(format_args!("{by}, {family}: {from} calls {to}, {CALLS} times; the quickest:"));
-            let mark = stage.log_mark();
+            let mark = stage.log_mark()?;
             let failure = quickest(stage, from, to, option, errno)?;
             evidence.check(failure.errno == errno && failure.milliseconds < MILLISECONDS, &failure);
-            let line = mark.wait(&stage.testbed, &format!("{policy} {rule}"), |line| {
+            let line = mark.wait(&format!("{policy} {rule}"), |line| {
                 line.field("/verdict") == "denied"
                     && line.field("/policy") == policy
                     && line.field("/rule") == rule

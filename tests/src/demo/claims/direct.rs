@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::{
     demo::{
         Error,
+        bed::Pod,
         evidence::Evidence,
         sockets::{self, Socket},
         stage::{FAMILIES, Held, NODE, Stage, TELLER},
     },
-    testbed::{Part, Pod},
+    testbed::Part,
 };
 
 const SERVICE: &str = "ledger.bank:9000";
 
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
-    let agents = [stage.agent(Part::Wire)?.as_raw(), stage.agent(Part::Relay)?.as_raw()];
+    let agents = [stage.bed.agent(NODE, Part::Wire)?.as_raw(), stage.bed.agent(NODE, Part::Relay)?.as_raw()];
     let mut held = Vec::new();
     for (option, family) in FAMILIES {
         let vip = stage.vip("bank", "ledger", option)?;
@@ -30,23 +33,23 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     }
 
     evidence.did(format_args!("relay (pid {}) stopped with SIGSTOP", agents[1]));
-    stage.testbed.pause_agent(NODE, Part::Relay)?;
+    stage.signal_agent(NODE, Part::Relay, Signal::SIGSTOP)?;
     let outcome = while_stopped(stage, evidence, &mut held);
-    stage.testbed.resume_agent(NODE, Part::Relay)?;
+    stage.signal_agent(NODE, Part::Relay, Signal::SIGCONT)?;
     outcome
 }
 
 /// Shows that the client's socket has the server's as its peer, and the other way round.
 fn joined(stage: &Stage, evidence: &mut Evidence, connection: &Held, agents: &[i32]) -> Result<(), Error> {
-    let client_pod = stage.testbed.pod(TELLER.0, TELLER.1)?;
+    let client_pod = stage.pod(TELLER)?;
     let find = |pod: &Pod, wanted: &dyn Fn(&Socket) -> bool| -> Result<Option<Socket>, Error> {
-        Ok(sockets::established(pod)?.into_iter().find(wanted))
+        Ok(sockets::established(stage, pod)?.into_iter().find(wanted))
     };
     let Some(client) = find(&client_pod, &|socket| socket.local == connection.client)? else {
         evidence.check(false, format_args!("no socket {} in {TELLER}", connection.client));
         return Ok(());
     };
-    for server_pod in stage.testbed.pods()?.iter().filter(|pod| pod.name.starts_with("ledger-")) {
+    for server_pod in stage.bed.pods()?.iter().filter(|pod| pod.name.starts_with("ledger-")) {
         let Some(server) = find(server_pod, &|socket| socket.peer == client.local)? else { continue };
         evidence.saw(format_args!("client socket  {client}"));
         evidence.saw(format_args!("server socket  {server}, in bank/{}", server_pod.name));
@@ -56,7 +59,8 @@ fn joined(stage: &Stage, evidence: &mut Evidence, connection: &Held, agents: &[i
         let ours = |socket: &Socket| socket.process.starts_with("mesh-echo ");
         evidence.check(ours(&client) && ours(&server), "both are held by the applications themselves");
         let in_between =
-            sockets::any_held_by(&client_pod, agents)? || sockets::any_held_by(server_pod, agents)?;
+            sockets::any_held_by(stage, &client_pod, agents)?
+            || sockets::any_held_by(stage, server_pod, agents)?;
         evidence.check(
             !in_between,
             "neither pod's namespace has a TCP connection or a UDP socket of wire or relay",

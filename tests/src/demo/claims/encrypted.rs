@@ -3,9 +3,10 @@
 use std::{fs::File, io::Read as _, time::Duration};
 
 use crate::{
-    capture::{Capture, Captured, server_hellos},
+    capture::{Captured, server_hellos},
     demo::{
         Error,
+        bed::wait_for,
         evidence::Evidence,
         stage::{CLERK, FAMILIES, Stage},
     },
@@ -68,9 +69,9 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     }
 
     evidence.did(format_args!("the same with an egress rule of {CLERK} that says mtls: Off"));
-    stage.testbed.apply(OFF)?;
+    stage.bed.apply(OFF)?;
     let outcome = in_the_clear(stage, evidence);
-    stage.testbed.delete("AccessPolicy", "shop", "clerk-in-the-clear")?;
+    stage.bed.delete("AccessPolicy", "shop", "clerk-in-the-clear")?;
     outcome?;
     wait_transport(stage, "tunnel")
 }
@@ -98,7 +99,7 @@ fn send(stage: &Stage, evidence: &mut Evidence, option: &str) -> Result<(bool, C
         .and_then(|mut random| random.read_exact(&mut marker))
         .map_err(Error::io("read /dev/urandom"))?;
     let hexadecimal: String = marker.iter().map(|byte| format!("{byte:02x}")).collect();
-    let capture = Capture::begin(stage.testbed.layout(), LIMIT)?;
+    let capture = stage.bed.capture(LIMIT)?;
     let (marker_option, times) = (format!("--marker={hexadecimal}"), format!("--times={TIMES}"));
     let output = stage.run(CLERK, &["mesh-demo", "marker", option, &marker_option, &times, TO]);
     let captured = capture.end()?;
@@ -113,7 +114,7 @@ fn send(stage: &Stage, evidence: &mut Evidence, option: &str) -> Result<(bool, C
 /// Waits until `meshctl can` says that the clerk's bytes take this way.
 fn wait_transport(stage: &Stage, transport: &str) -> Result<(), Error> {
     let what = format!("{CLERK} to reach {TO} by {transport}");
-    stage.testbed.wait_for(&what, Duration::from_secs(10), || {
+    wait_for(&what, Duration::from_secs(10), || {
         let (answer, _) = stage
             .meshctl(&["can", &CLERK.to_string(), "svc/shop/warehouse:9400"])
             .map_err(|error| error.to_string())?;

@@ -1,7 +1,5 @@
 //! Who is who between nodes: both ends prove a name, and the application still sees an ordinary client.
 
-use std::net::IpAddr;
-
 use crate::demo::{
     Error,
     access_log::{Line, Mark},
@@ -56,10 +54,10 @@ fn allowed(
 ) -> Result<(), Error> {
     let Across { from, from_node, to, service: (namespace, service), to_node } = across;
     evidence.did(format_args!("{family}: {from} on {from_node} calls {to}, which is on {to_node}"));
-    let (source_log, destination_log) = (stage.log_mark_of(from_node), stage.log_mark_of(to_node));
+    let (source_log, destination_log) = (stage.log_mark_of(from_node)?, stage.log_mark_of(to_node)?);
     let answer = stage.call(*from, to, option)?.answered()?;
-    let pod = stage.testbed.pod(from.0, from.1)?;
-    let own = if option == "-4" { pod.ip4.map(IpAddr::from) } else { pod.ip6.map(IpAddr::from) };
+    let pod = stage.pod(*from)?;
+    let own = pod.address(option);
     let vip = stage.vip(namespace, service, option)?;
     evidence.check(
         answer.client_peer.ip() == vip,
@@ -74,7 +72,7 @@ fn allowed(
         (&source_log, from_node, "source", "/destination", server),
         (&destination_log, to_node, "destination", "/source", client),
     ] {
-        let line = tunnelled(stage, mark, reporter, &answer.client.to_string())?;
+        let line = tunnelled(mark, reporter, &answer.client.to_string())?;
         let proven = line.field(&format!("{other}/identity")) == name && line.field("/proof") == "mtls";
         evidence.check(proven, format_args!("{node} logs {name}, proven by mTLS: {}", line.text));
     }
@@ -84,17 +82,17 @@ fn allowed(
 fn denied(stage: &Stage, evidence: &mut Evidence, option: &str, family: &str) -> Result<(), Error> {
     let to = "archive.bank:9300";
     evidence.did(format_args!("{family}: {CLERK} on {NODE} calls {to}, whose policy denies the shop"));
-    let (source_log, destination_log) = (stage.log_mark_of(NODE), stage.log_mark_of(OTHER_NODE));
+    let (source_log, destination_log) = (stage.log_mark_of(NODE)?, stage.log_mark_of(OTHER_NODE)?);
     let failure = stage.call(CLERK, to, option)?.failed()?;
     evidence.check(failure.errno == "ECONNRESET", &failure);
-    let line = destination_log.wait(&stage.testbed, "the refusal", |line| {
+    let line = destination_log.wait("the refusal", |line| {
         line.field("/policy") == "AccessPolicy/bank/archive" && line.field("/source/pod") == CLERK.1
     })?;
     let proven = line.field("/rule") == "no-shop"
         && line.field("/source/identity") == identity(CLERK.0, CLERK.1)
         && line.field("/proof") == "mtls";
     evidence.check(proven, format_args!("{OTHER_NODE} logs rule and proven client: {}", line.text));
-    let line = source_log.wait(&stage.testbed, "the refusal", |line| {
+    let line = source_log.wait("the refusal", |line| {
         line.field("/reason") == "PeerDenied" && line.field("/source/pod") == CLERK.1
     })?;
     evidence.check(true, format_args!("{NODE} logs that the other side refused: {}", line.text));
@@ -102,8 +100,8 @@ fn denied(stage: &Stage, evidence: &mut Evidence, option: &str, family: &str) ->
 }
 
 /// The line of a connection through the tunnel, by its client's address.
-fn tunnelled(stage: &Stage, mark: &Mark, reporter: &str, client: &str) -> Result<Line, Error> {
-    mark.wait(&stage.testbed, &format!("the connection of {client}, told by its {reporter}"), |line| {
+fn tunnelled(mark: &Mark, reporter: &str, client: &str) -> Result<Line, Error> {
+    mark.wait(&format!("the connection of {client}, told by its {reporter}"), |line| {
         line.field("/transport") == "tunnel"
             && line.field("/reporter") == reporter
             && line.field("/source/address") == client

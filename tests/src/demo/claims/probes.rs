@@ -13,14 +13,14 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     let before = stage.scrape()?.sum(PASSED, &[]);
     let later = stage.scrape_until("probes to pass", |scrape| scrape.sum(PASSED, &[]) >= before + 5.0)?;
     evidence.check(true, format_args!("{PASSED} went from {before} to {} meanwhile", later.sum(PASSED, &[])));
-    let pod = stage.testbed.pod(TELLER.0, TELLER.1)?;
+    let pod = stage.pod(TELLER)?;
     evidence.check(pod.ready, format_args!("{TELLER} is Ready"));
-    let address = pod.ip4.map(|address| format!("{address}:8080")).unwrap_or_default();
+    let address = pod.address("-4").map(|address| format!("{address}:8080")).unwrap_or_default();
     evidence.did(format_args!("the same port from an enrolled pod: {CLERK} calls {address}"));
-    let mark = stage.log_mark();
+    let mark = stage.log_mark()?;
     let failure = stage.call(CLERK, &address, "-4")?.failed()?;
     evidence.check(failure.errno == "ECONNREFUSED", &failure);
-    let line = mark.wait(&stage.testbed, "the default", |line| line.field("/reason") == "DefaultDenied")?;
+    let line = mark.wait("the default", |line| line.field("/reason") == "DefaultDenied")?;
     evidence.check(true, format_args!("log: {}", line.text));
     Ok(())
 }

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::{
     demo::{
         Error,
+        bed::wait_for,
         evidence::Evidence,
         stage::{NODE, Stage, TELLER},
         traffic::Traffic,
@@ -17,17 +20,17 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
     let mut same_node = Traffic::start(stage, TELLER, "ledger.bank:9000", "-4")?;
     let mut across = Traffic::start(stage, TELLER, "archive.bank:9300", "-4")?;
-    let old = stage.agent(Part::Relay)?;
+    let old = stage.bed.agent(NODE, Part::Relay)?;
     evidence.did(format_args!(
         "{TELLER} calls ledger.bank:9000 on its own node and archive.bank:9300 on the other; kill -9 {old} (relay of {NODE})"
     ));
     let start = Instant::now();
-    stage.testbed.signal_agent(NODE, Part::Relay, nix::sys::signal::Signal::SIGKILL)?;
+    stage.signal_agent(NODE, Part::Relay, Signal::SIGKILL)?;
     // Until traffic flows again: the first exchanges of connections that were made after the kill.
     let mut lost = across.since_last()?;
-    stage.testbed.wait_for("the next relay to carry connections", PATIENCE, || {
+    wait_for("the next relay to carry connections", PATIENCE, || {
         let count = across.since_last().map_err(|error| error.to_string())?;
-        let carries = stage.agent(Part::Relay).is_ok_and(|pid| pid != old) && count.connections > 0;
+        let carries = stage.bed.agent(NODE, Part::Relay).is_ok_and(|pid| pid != old) && count.connections > 0;
         lost = std::mem::take(&mut lost).and(&count);
         if carries { Ok(()) } else { Err(format!("{count}")) }
     })?;

@@ -6,25 +6,27 @@ use super::names::identity;
 use crate::{
     demo::{
         Error,
+        bed::{Pod, wait_for},
         evidence::Evidence,
         partition::Partition,
         scrape::Scrape,
         stage::{CLERK, NODE, OTHER_NODE, Stage},
     },
-    testbed::Pod,
 };
 
 const NAMESPACE: &str = "shop";
 const DEAD: &str = "kiosk";
 const HEIR: &str = "impostor";
+/// The image that the manifests name.
+const IMAGE: &str = "mesh.internal/demo:test";
 const PORT: u16 = 7000;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
     let outcome = try_it(stage, evidence);
     for pod in [DEAD, HEIR] {
-        stage.testbed.delete("Pod", NAMESPACE, pod)?;
-        stage.testbed.wait_gone(NAMESPACE, pod, PATIENCE)?;
+        stage.bed.delete("Pod", NAMESPACE, pod)?;
+        stage.wait_gone(NAMESPACE, pod)?;
     }
     outcome
 }
@@ -39,21 +41,22 @@ fn try_it(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
 
     evidence.did(format_args!("{NODE} is cut off from the controller, and from nothing else"));
     let partition = Partition::of(stage, NODE)?;
-    stage.testbed.delete("Pod", NAMESPACE, DEAD)?;
-    stage.testbed.wait_gone(NAMESPACE, DEAD, PATIENCE)?;
-    let heir = start(stage, HEIR, dead.ip4.map(|address| address.to_string()).as_deref())?;
+    stage.bed.delete("Pod", NAMESPACE, DEAD)?;
+    stage.wait_gone(NAMESPACE, DEAD)?;
+    stage.bed.give_next(OTHER_NODE, &dead.addresses)?;
+    let heir = start(stage, HEIR, dead.address("-4").map(|address| address.to_string()).as_deref())?;
     evidence.check(
-        heir.ip4 == dead.ip4 && heir.ip6 == dead.ip6,
+        !dead.addresses.is_empty() && heir.addresses == dead.addresses,
         format_args!(
             "{DEAD} ended; {HEIR}, with another identity, has its addresses now, and {NODE} does not know"
         ),
     );
     for address in addresses(&heir) {
         evidence.did(format_args!("{CLERK} calls {address} again"));
-        let mark = stage.log_mark();
+        let mark = stage.log_mark()?;
         let failure = stage.call(CLERK, &address.to_string(), option(address))?.failed()?;
         evidence.check(failure.errno == "ECONNRESET", &failure);
-        let line = mark.wait(&stage.testbed, "the name", |line| line.field("/reason") == "NameMismatch")?;
+        let line = mark.wait("the name", |line| line.field("/reason") == "NameMismatch")?;
         let expected = line.field("/expected_identity") == identity(NAMESPACE, DEAD)
             && line.field("/destination/identity") != identity(NAMESPACE, DEAD);
         let shown = line.field("/detail").contains(&identity(NAMESPACE, HEIR));
@@ -77,16 +80,16 @@ fn try_it(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
 fn answered_as(stage: &Stage, address: SocketAddr, name: &str) -> Result<String, Error> {
     let wanted = identity(NAMESPACE, name);
     let call = || -> Result<(), Error> {
-        let mark = stage.log_mark();
+        let mark = stage.log_mark()?;
         let answer = stage.call(CLERK, &address.to_string(), option(address))?.answered()?;
         let client = answer.client.to_string();
-        let line = mark.wait(&stage.testbed, "the call", |line| line.field("/source/address") == client)?;
+        let line = mark.wait("the call", |line| line.field("/source/address") == client)?;
         if line.field("/destination/identity") == wanted && line.field("/transport") == "tunnel" {
             return Ok(());
         }
         Err(Error::Unexpected { program: "the access log".to_owned(), said: line.text })
     };
-    stage.testbed.wait_for(
+    wait_for(
         &format!("{address} to be answered by {name} through the tunnel"),
         PATIENCE,
         || call().map_err(|error| error.to_string()),
@@ -99,8 +102,7 @@ fn option(address: SocketAddr) -> &'static str {
 }
 
 fn addresses(pod: &Pod) -> Vec<SocketAddr> {
-    let both = [pod.ip4.map(Into::into), pod.ip6.map(Into::into)];
-    both.into_iter().flatten().map(|address| SocketAddr::new(address, PORT)).collect()
+    pod.addresses.iter().map(|address| SocketAddr::new(*address, PORT)).collect()
 }
 
 /// Starts a pod with an identity of its own on the other node, at this address if one is named, and waits until it is
@@ -108,15 +110,13 @@ fn addresses(pod: &Pod) -> Vec<SocketAddr> {
 fn start(stage: &Stage, name: &str, address: Option<&str>) -> Result<Pod, Error> {
     let annotations =
         address.map(|address| format!(", annotations: {{testbed.mesh.internal/address: {address}}}"));
-    stage.testbed.apply(&format!(
+    stage.bed.apply(&format!(
         "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\n---\n\
          apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {NAMESPACE}{}}}\n\
-         spec:\n  nodeName: {OTHER_NODE}\n  serviceAccountName: {name}\n  containers:\n  - name: main\n    \
+         spec:\n  nodeName: {OTHER_NODE}\n  serviceAccountName: {name}\n  containers:\n  - name: main\n    image: {IMAGE}\n    \
          command: [mesh-echo, server, --tcp={PORT}]\n    \
          readinessProbe: {{tcpSocket: {{port: {PORT}}}, periodSeconds: 1}}\n",
         annotations.unwrap_or_default()
     ))?;
-    stage.testbed.wait_ready(NAMESPACE, name, PATIENCE)?;
-    stage.testbed.wait_wired(NAMESPACE, name, PATIENCE)?;
-    Ok(stage.testbed.pod(NAMESPACE, name)?)
+    stage.wait_wired(NAMESPACE, name)
 }

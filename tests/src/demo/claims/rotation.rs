@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use super::names::identity;
 use crate::demo::{
     Error,
+    bed::wait_for,
     evidence::Evidence,
     stage::{AUDITOR, NODES, Stage, TELLER, WORKLOAD_TTL},
     traffic::Traffic,
@@ -29,7 +30,7 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     evidence.did(format_args!("meshctl ca rotate; workloads' certificates live for {WORKLOAD_TTL} here"));
     stage.meshctl(&["ca", "rotate"])?;
     let mut told = BTreeSet::new();
-    let after = stage.testbed.wait_for("the new root to be the only one", PATIENCE, || {
+    let after = wait_for("the new root to be the only one", PATIENCE, || {
         let now = Authority::now(stage).map_err(|error| error.to_string())?;
         for node in NODES.into_iter().filter(|_| now.roots == 2) {
             let scrape = stage.scrape_of(node).map_err(|error| error.to_string())?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     demo::{
         Error,
+        bed::wait_for,
         call::Call,
         evidence::Evidence,
         kernel_objects::{self, Held},
@@ -17,16 +18,16 @@ const DENIED: &str = "mesh_denied_total";
 const BY_EGRESS: [&str; 2] = ["policy=\"AccessPolicy/bank/teller\"", "rule=\"no-shop\""];
 
 pub(super) fn killed(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
-    let (wire, relay) = (stage.agent(Part::Wire)?, stage.agent(Part::Relay)?);
+    let (wire, relay) = (stage.bed.agent(NODE, Part::Wire)?, stage.bed.agent(NODE, Part::Relay)?);
     // Counts of earlier calls may be on their way.
     std::thread::sleep(Duration::from_millis(1500));
     let before = BeforeKill { held: Held::by(wire)?, denied: stage.scrape()?.sum(DENIED, &BY_EGRESS) };
     stage.before_kill.replace(Some(before));
     evidence.did(format_args!("kill -9 {wire} (wire) and {relay} (relay), and both kept from coming back"));
-    stage.testbed.hold_agent(NODE, Part::Wire)?;
-    stage.testbed.hold_agent(NODE, Part::Relay)?;
-    stage.testbed.wait_for("both to be gone", Duration::from_secs(5), || {
-        let running = [Part::Wire, Part::Relay].into_iter().filter(|part| stage.agent(*part).is_ok()).count();
+    stage.bed.hold_agent(NODE, Part::Wire)?;
+    stage.bed.hold_agent(NODE, Part::Relay)?;
+    wait_for("both to be gone", Duration::from_secs(5), || {
+        let running = [Part::Wire, Part::Relay].into_iter().filter(|part| stage.bed.agent(NODE, *part).is_ok()).count();
         if running == 0 { Ok(()) } else { Err(format!("{running} run")) }
     })?;
     for (option, family) in FAMILIES {
@@ -44,7 +45,7 @@ pub(super) fn killed(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error
         let failure = stage.call(from, to, "-4")?.failed()?;
         evidence.check(failure.errno == errno, format_args!("{from} to {to}: {failure}"));
     }
-    let pod = stage.testbed.pod(TELLER.0, TELLER.1)?;
+    let pod = stage.pod(TELLER)?;
     evidence.check(pod.ready, format_args!("{TELLER} is still Ready: its probes pass"));
     Ok(())
 }
@@ -53,11 +54,11 @@ pub(super) fn adopted(stage: &Stage, evidence: &mut Evidence) -> Result<(), Erro
     evidence.did("wire and relay may start again");
     let start = Instant::now();
     for part in [Part::Wire, Part::Relay] {
-        stage.testbed.release_agent(NODE, part)?;
+        stage.bed.release_agent(NODE, part)?;
     }
     let mut held = stage.hold(TELLER, "ledger.bank:9000", "-4")?;
     stage.wait_back()?;
-    let (wire, relay) = (stage.agent(Part::Wire)?, stage.agent(Part::Relay)?);
+    let (wire, relay) = (stage.bed.agent(NODE, Part::Wire)?, stage.bed.agent(NODE, Part::Relay)?);
     evidence.check(
         true,
         format_args!(
