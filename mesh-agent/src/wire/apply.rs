@@ -202,6 +202,10 @@ impl Kernel {
                 wrong.push(error.to_string());
             }
         }
+        // Before relay has come to this wire, what is adopted may be its.
+        if agents.len() > 1 {
+            self.links.keep_options(agents);
+        }
         wrong
     }
 

@@ -254,3 +254,8 @@ fn descend(from: &Path, ids: &[u64]) -> Result<PathBuf, HierarchyError> {
 pub(super) fn cgroup_id(path: &Path) -> io::Result<u64> {
     fs::metadata(path).map(|metadata| metadata.ino())
 }
+
+/// Whether a process is in a cgroup itself.
+pub(super) fn is_inhabited(path: &Path) -> bool {
+    fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|processes| !processes.is_empty())
+}

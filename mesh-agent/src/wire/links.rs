@@ -263,6 +263,18 @@ impl Links {
         Ok(())
     }
 
+    /// Detaches them from every cgroup but these.
+    pub(super) fn keep_options(&mut self, cgroups: &[PathBuf]) {
+        let kept: Vec<u64> = cgroups.iter().filter_map(|path| Some(path.metadata().ok()?.ino())).collect();
+        let is_left = |point: &Point| match point {
+            Point::Getopt(id) | Point::Setopt(id) => !kept.contains(id),
+            _ => false,
+        };
+        for point in self.points().filter(is_left).collect::<Vec<_>>() {
+            self.detach(point);
+        }
+    }
+
     fn ensure(&mut self, point: Point, target: Target<'_>) -> Result<(), LinkError> {
         if self.open.contains_key(&point) {
             return Ok(());

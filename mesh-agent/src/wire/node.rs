@@ -22,6 +22,7 @@ use super::cgroups::watch::Watcher;
 use super::cgroups::{Finder, Tree};
 use super::content::Content;
 use super::enforce::Work;
+use super::hierarchy;
 use super::observe::{Observation, Observer};
 use super::older::Older;
 use super::outbox::Outbox;
@@ -250,8 +251,8 @@ impl Node {
 
     /// Keeps the cgroups of agents as a set: during an upgrade there are two.
     fn know_agent(&mut self, pid: u32) {
+        self.forget_agents();
         let agents = &mut self.parts.agents;
-        agents.retain(|path| path.is_dir());
         match self.parts.finder.hierarchy.of_process(pid) {
             Ok(path) if agents.contains(&path) => {}
             Ok(path) if agents.len() < AGENTS => {
@@ -265,7 +266,14 @@ impl Node {
         }
     }
 
+    /// Forgets the cgroups of agents that ended: a runtime may keep a container's until its pod goes. The first is ours.
+    fn forget_agents(&mut self) {
+        let mut ours = true;
+        self.parts.agents.retain(|path| std::mem::take(&mut ours) || hierarchy::is_inhabited(path));
+    }
+
     fn verify(&mut self) {
+        self.forget_agents();
         let trouble = self.parts.kernel.verify(&mut self.held, &self.parts.agents);
         if trouble != self.trouble {
             for what in &trouble {
@@ -285,7 +293,7 @@ impl Node {
             .parts
             .agents
             .iter()
-            .filter_map(|path| super::hierarchy::cgroup_id(path).ok())
+            .filter_map(|path| hierarchy::cgroup_id(path).ok())
             .map(|id| (id, Class::Agent));
         roots.chain(agents).collect()
     }

@@ -1,6 +1,7 @@
 //! The loop against the real kernel: a node's namespace, a cgroup subtree and a pin root of its
 //! own, one pod, and no relay but the messages it would send. Needs root.
 
+mod agents;
 mod content;
 
 use std::fs;
