@@ -13,7 +13,8 @@
 //! | [`wanted`], [`given`], [`generate`], [`material`] | what signs |
 //! | [`rotation`] | when roots and issuers are replaced, step by step |
 //! | [`trust`], [`lease`] | what everybody is to believe; whether a connected node still counts |
-//! | [`state`], [`ledger`] | what must outlive a restart |
+//! | [`state`], [`keep`], [`ledger`] | what must outlive a restart, and where |
+//! | [`lives`] | what another process may have signed |
 //!
 //! Decisions are given the time and do no I/O; [`authority`] holds them together and writes down
 //! each of their outcomes before anybody learns of it.
@@ -25,9 +26,11 @@ mod generate;
 mod given;
 mod issuing;
 mod join;
+mod keep;
 mod leaf;
 mod lease;
 mod ledger;
+mod lives;
 mod material;
 mod nodes;
 mod origin;
@@ -54,6 +57,7 @@ pub use authority::{Authority, CaError, Demand, Directories};
 pub(crate) use given::KEYS;
 pub use issuing::IssueError;
 pub use join::JoinFile;
+pub use keep::{Keep, KeepError};
 pub(crate) use lease::Lease;
 pub use ledger::Issued;
 pub use peer::{Peer, PeerError};

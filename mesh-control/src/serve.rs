@@ -23,9 +23,10 @@ pub(crate) use pace::Pace;
 use crate::{
     ads::Ads,
     ca::{Authority, Identity},
+    reports::ReportService,
 };
 
-/// Streams on one connection: discovery's, and certificates that are asked for.
+/// Streams on one connection: discovery's, that of reports, and certificates that are asked for.
 const STREAMS: u32 = 64;
 /// A peer that does not answer within this is gone: connections of dead nodes are not kept.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -38,6 +39,7 @@ pub async fn serve(
     listener: Listener,
     authority: Arc<Authority>,
     ads: Ads,
+    reports: ReportService,
 ) -> Result<(), tonic::transport::Error> {
     let connections = incoming(listener, authority.trust());
     tonic::transport::Server::builder()
@@ -45,6 +47,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(ads.service())
+        .add_service(reports.service())
         .add_service(Identity::new(authority).service())
         .serve_with_incoming(connections)
         .await

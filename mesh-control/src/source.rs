@@ -1,7 +1,7 @@
 //! Where objects come from: a Kubernetes API server (`--source kubernetes`, [`kubernetes`]), or a
 //! directory of the same YAML (`--source dir:PATH`).
 //!
-//! Of a directory,
+//! [`given`] reads texts once, for whom asks before anything is applied. Of a directory,
 //! [`directory`] finds the files and notices changes, [`yaml`] cuts them into documents,
 //! [`decode`] makes objects of documents, [`merge`] puts the files' objects together and
 //! [`overlay`] lays what the kubelet part wrote over them. [`Directory::load`] runs the whole
@@ -10,6 +10,7 @@
 mod decode;
 mod directory;
 mod error;
+pub(crate) mod given;
 mod kinds;
 mod kubernetes;
 mod merge;
@@ -22,6 +23,8 @@ mod tests;
 
 pub use directory::Directory;
 pub use error::SourceError;
+#[cfg(test)]
+pub(crate) use kubernetes::tests::api;
 pub use kubernetes::{ConnectError, Kubernetes, Seen, connect};
 pub(crate) use kubernetes::{path_of, random, told, wait};
 pub use watch::Watch;

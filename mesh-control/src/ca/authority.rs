@@ -1,27 +1,29 @@
 //! The authority as a whole: what it knows, and each step it takes.
 //!
 //! A step is decided on a copy of the state, written down, and only then in force. So a crash, or
-//! a disk that is full, leaves what was before.
+//! a disk that is full, leaves what was before. Steps take turns; while one waits for where it is
+//! written down, certificates are signed as before.
 
 mod joining;
 mod progress;
 mod select;
 mod server;
+mod step;
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use mesh_api::resources::TrustBundle;
 use tokio::sync::watch;
 
 use super::{
     files::{self, FileError},
-    generate::{self, GenerateError},
+    generate::GenerateError,
     join::JoinFiles,
+    keep::{File, Keep},
     lease::Lease,
     ledger::Ledger,
     material::Signer,
@@ -31,7 +33,7 @@ use super::{
     random::NoRandom,
     rate::Rates,
     review::Agents,
-    rotation::{Due, Phase, Progress, Rotation, due},
+    rotation::{Phase, Progress},
     state::{State, StateError},
     time::Timestamp,
     trust::{Refusal, Trust},
@@ -41,6 +43,7 @@ use crate::{build::CaSettings, objects::CaSecret};
 use progress::Presence;
 pub(super) use progress::Streams;
 use server::Server;
+pub(super) use step::begin;
 
 /// What the model asks of the authority.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,7 +94,7 @@ pub enum CaError {
     Tls(String),
     /// Nothing has been built yet.
     #[error(
-        "the controller has not read its source yet, or has no certificate authority; see its log and GET /ca"
+        "the controller has not read its source yet, stands by, or has no certificate authority; see its log and GET /ca"
     )]
     NotReady,
     /// A replacement is under way.
@@ -126,9 +129,19 @@ pub struct Authority {
     pub(super) joins: JoinFiles,
     pub(super) placements: Arc<Placements>,
     pub(super) agents: Option<Agents>,
+    keep: Arc<dyn Keep>,
+    /// Other processes may sign when this one does not.
+    is_shared: bool,
+    /// Held by who changes the state, from before it is read until what became of it is in force.
+    turns: Mutex<()>,
+    /// Held for a moment at a time.
     inner: Mutex<Inner>,
     trust: watch::Sender<Option<Arc<Trust>>>,
 }
+
+/// The right to change the state.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(#[expect(dead_code, reason = "held, not looked at")] MutexGuard<'a, ()>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -140,8 +153,30 @@ pub(super) struct Inner {
     pub(super) demand: Option<Demand>,
     server: Option<Server>,
     presence: Presence,
+    /// When the state was known to be kept, where somebody may take it away.
+    kept: Timestamp,
+    /// What another process signed may be in use until then, and is not in the ledger.
+    unlisted_until: Option<Timestamp>,
     pub(super) progress: Progress,
     pub(super) problem: Option<String>,
+}
+
+impl Inner {
+    fn new(state: State, ledger: Ledger) -> Self {
+        Self {
+            state,
+            ledger,
+            rates: Rates::default(),
+            signer: None,
+            demand: None,
+            server: None,
+            presence: Presence::default(),
+            kept: Timestamp::default(),
+            unlisted_until: None,
+            progress: Progress::default(),
+            problem: None,
+        }
+    }
 }
 
 impl Authority {
@@ -155,29 +190,46 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Self, CaError> {
         files::make_directory(&directories.authority, 0o700)?;
-        let joins = JoinFiles::new(directories.join.clone(), directories.agent_uid)?;
-        let state = State::load(&directories.authority)?;
+        let keep = Arc::new(File::of(&directories.authority));
+        let state = State::load(&*keep)?;
         let ledger = Ledger::open(directories.authority.join("issued"), now)?;
-        let inner = Inner {
-            state,
-            ledger,
-            rates: Rates::default(),
-            signer: None,
-            demand: None,
-            server: None,
-            presence: Presence::default(),
-            progress: Progress::default(),
-            problem: None,
-        };
-        let authority = Self {
+        Self::new(directories, placements, keep, false, Inner::new(state, ledger))
+    }
+
+    /// An authority of several processes, of which one at a time signs: its state is kept where all of
+    /// them find it. This one stands by until it is told to [`take_over`](Self::take_over). Of the
+    /// directories only that of the join files is made.
+    ///
+    /// # Errors
+    /// When that cannot be made.
+    pub fn stand_by(
+        directories: Directories,
+        placements: Arc<Placements>,
+        keep: Arc<dyn Keep>,
+    ) -> Result<Self, CaError> {
+        let mut inner = Inner::new(State::default(), Ledger::in_memory());
+        inner.problem = Some(STANDS_BY.to_owned());
+        Self::new(directories, placements, keep, true, inner)
+    }
+
+    fn new(
+        directories: Directories,
+        placements: Arc<Placements>,
+        keep: Arc<dyn Keep>,
+        is_shared: bool,
+        inner: Inner,
+    ) -> Result<Self, CaError> {
+        Ok(Self {
+            joins: JoinFiles::new(directories.join.clone(), directories.agent_uid)?,
             directories,
-            joins,
             placements,
             agents: None,
+            keep,
+            is_shared,
+            turns: Mutex::default(),
             inner: Mutex::new(inner),
             trust: watch::Sender::new(None),
-        };
-        Ok(authority)
+        })
     }
 
     /// The same, where nodes join by their agents' ServiceAccount and not by join files.
@@ -185,6 +237,21 @@ impl Authority {
     pub fn with_agents(mut self, agents: Agents) -> Self {
         self.agents = Some(agents);
         self
+    }
+
+    /// Reads what the last one left, to sign in its place from the next step on.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn take_over(&self, now: Timestamp) -> Result<(), CaError> {
+        let _turn = self.turn();
+        let state =
+            State::load(&*self.keep).inspect_err(|error| self.lock().problem = Some(error.to_string()))?;
+        let mut inner = Inner::new(state, Ledger::in_memory());
+        inner.kept = now;
+        inner.unlisted_until = inner.state.current.as_ref().map(|_| inner.state.lives.end(now));
+        *self.lock() = inner;
+        Ok(())
     }
 
     /// What everybody is to believe; nothing before the first step.
@@ -197,67 +264,24 @@ impl Authority {
         Lease::new(peer, self.trust.subscribe())
     }
 
-    /// Takes one step: what the model asks for, what the time brings, what nodes have come to.
-    /// What goes wrong is kept as the problem, and stops nothing that worked.
-    pub(super) fn step(&self, demand: &Demand, streams: &Streams, now: Timestamp) {
-        let mut inner = self.lock();
-        let result = self.try_step(&mut inner, demand, streams, now);
-        let problem = result.err().map(|error| error.to_string());
-        if let Some(problem) = problem.as_ref().filter(|problem| inner.problem.as_ref() != Some(*problem)) {
-            tracing::error!(%problem, "certificate authority");
-        }
-        inner.problem = problem;
+    /// The directory where an authority may be given as files, and where others may read one that is
+    /// not.
+    fn files(&self) -> Option<&Path> {
+        // Where several processes have one, no directory is all of theirs.
+        (!self.is_shared).then_some(self.directories.authority.as_path())
     }
 
-    fn try_step(
-        &self,
-        inner: &mut Inner,
-        demand: &Demand,
-        streams: &Streams,
-        now: Timestamp,
-    ) -> Result<(), CaError> {
-        inner.ledger.forget_expired(now);
-        let mut state = inner.state.clone();
-        if state.trust_domain != demand.trust_domain {
-            let previous = std::mem::replace(&mut state.trust_domain, demand.trust_domain.clone());
-            state.previous_trust_domain = Some(previous).filter(|domain| !domain.is_empty());
-        }
-        inner.presence.look(&streams.connected, now);
-        inner.progress = self.progress(inner, streams, now);
-        // An authority that cannot be taken leaves the one that signs, and everything else goes on.
-        let selected = select::select(&mut state, &self.directories.authority, demand, now);
-        let maintained = maintain(&mut state, inner, demand, now);
-        // What nodes acknowledged counts only for the roots that a phase is about.
-        let told = self.trust.borrow().as_ref().map(|trust| trust.bundle.roots.clone());
-        let is_told = told == Some(server::roots(&inner.state)?.iter().map(|root| root.to_vec()).collect());
-        if is_told
-            && state.rotation == inner.state.rotation
-            && let Some(phase) = state.rotation.advance(inner.progress, now)
-        {
-            enter(&mut state, phase, now);
-        }
-        let settings = &demand.settings;
-        let moved = state.nodes.look(&demand.nodes, now, |node| {
-            inner.ledger.last_expiry(node).max(now.after(settings.workload_ttl))
-        });
-        moved.went.iter().for_each(|node| state.tokens.remove(node));
-        self.commit(inner, state)?;
-        for node in &moved.went {
-            tracing::warn!(node, "node removed: its certificates are refused from now on");
-            inner.rates.remove(node);
-        }
-        inner.demand = Some(demand.clone());
-        if inner.signer.is_some() {
-            self.publish(inner, now)?;
-            self.invite(inner, &moved.came, now)?;
-        }
-        selected.and(maintained)
+    /// Waits for the right to change the state.
+    pub(super) fn turn(&self) -> Turn<'_> {
+        Turn(self.turns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Writes a state down, and puts it in force.
-    pub(super) fn commit(&self, inner: &mut Inner, mut state: State) -> Result<(), CaError> {
-        let directory = &self.directories.authority;
-        let exported = state.current.as_ref().filter(|current| current.root_key.is_some()).cloned();
+    /// Writes a state down, and puts it in force. Meanwhile the one of before is in force, and only
+    /// whose turn it is may change it.
+    pub(super) fn commit(&self, _turn: &Turn<'_>, mut state: State) -> Result<(), CaError> {
+        let files = self.files();
+        let exported = state.current.as_ref().filter(|current| current.root_key.is_some());
+        let exported = exported.filter(|_| files.is_some()).cloned();
         if let Some(current) = &exported {
             // Those of before stay known: a crash may leave the files half written.
             let digests = wanted::digests(current);
@@ -267,63 +291,23 @@ impl Authority {
                 state.exported.drain(..surplus);
             }
         }
-        if state == inner.state && (inner.signer.is_some() || state.current.is_none()) {
-            return Ok(());
-        }
+        let last = {
+            let inner = self.lock();
+            if state == inner.state && (inner.signer.is_some() || state.current.is_none()) {
+                return Ok(());
+            }
+            inner.state.clone()
+        };
         let signer = state.current.as_ref().map(Signer::new).transpose()?;
-        if state != inner.state {
-            state.save(directory)?;
-        }
+        state.save(&last, &*self.keep)?;
+        let mut inner = self.lock();
         if state.rotation.phase != inner.state.rotation.phase {
             tracing::info!(from = ?inner.state.rotation.phase, to = ?state.rotation.phase, "replacement of the root");
         }
         inner.state = state;
         inner.signer = signer;
-        if let Some(current) = &exported {
+        if let (Some(current), Some(directory)) = (&exported, files) {
             wanted::export(directory, current, &inner.state.exported)?;
-        }
-        Ok(())
-    }
-
-    /// Tells everybody, if anything changed.
-    fn publish(&self, inner: &mut Inner, now: Timestamp) -> Result<(), CaError> {
-        let Inner { state, signer, server, demand, .. } = inner;
-        let (Some(signer), Some(demand)) = (signer.as_ref(), demand.as_ref()) else { return Ok(()) };
-        let roots = server::roots(state)?;
-        let bundle = TrustBundle {
-            trust_domain: state.trust_domain.clone(),
-            roots: roots.iter().map(|root| root.to_vec()).collect(),
-            issuer_key_id: signer.key_id.clone(),
-            revoked: state.nodes.revoked().iter().map(|tag| tag.bytes().to_vec()).collect(),
-        };
-        let is_fresh = |server: &Server| server.is_good(&bundle, now);
-        if !server.as_ref().is_some_and(is_fresh) {
-            *server = Some(Server::new(signer, &bundle, &roots, demand.settings.workload_ttl, now)?);
-        }
-        let Some(server) = server.as_ref() else { return Ok(()) };
-        let domains = [Some(state.trust_domain.clone()), state.previous_trust_domain.clone()];
-        let trust = Trust {
-            domains: domains.into_iter().flatten().collect(),
-            tags: state.nodes.tags(),
-            revoked: state.nodes.revoked(),
-            bundle,
-            server: server.config.clone(),
-        };
-        let is_stale = |last: &Arc<Trust>| {
-            (&last.bundle.roots, &last.bundle.trust_domain)
-                != (&trust.bundle.roots, &trust.bundle.trust_domain)
-        };
-        let stale = self.trust.borrow().as_ref().is_none_or(is_stale);
-        self.trust.send_if_modified(|last| {
-            let same = last.as_ref().is_some_and(|last| last.is_same(&trust));
-            if !same {
-                *last = Some(Arc::new(trust));
-            }
-            !same
-        });
-        inner.presence.published(now);
-        if stale {
-            self.refresh_joins(inner)?;
         }
         Ok(())
     }
@@ -334,49 +318,9 @@ impl Authority {
     }
 }
 
+/// What is wrong with an authority that has not been taken over.
+const STANDS_BY: &str =
+    "this controller stands by: another one, the holder of Lease mesh-control, signs; ask that one";
+
 /// The files of this many authorities are known for the controller's own.
 const EXPORTS: usize = 4;
-
-/// What a generated authority needs in time.
-fn maintain(state: &mut State, inner: &Inner, demand: &Demand, now: Timestamp) -> Result<(), CaError> {
-    let Some(signer) = &inner.signer else { return Ok(()) };
-    let current = state.current.as_ref().filter(|current| current.root_key.is_some());
-    // One that is about to be replaced, or was just now, is looked at in the next step.
-    let Some(current) = current.filter(|_| state.current == inner.state.current) else { return Ok(()) };
-    let settings = &demand.settings;
-    let lives = (signer.not_before, signer.not_after);
-    match due(state.rotation.phase, lives, signer.root_not_after, settings.issuer_ttl, now) {
-        Due::Nothing => {}
-        Due::Issuer => {
-            tracing::info!(expires = %signer.not_after, "the issuer is renewed");
-            let renewed = generate::issuer(current, settings.issuer_ttl, signer.root_not_after, now)?;
-            state.current = Some(renewed);
-        }
-        Due::Root => {
-            tracing::info!(expires = %signer.root_not_after, "the root is replaced before it expires");
-            begin(state, generate::root(settings.root_ttl, settings.issuer_ttl, now)?, now);
-        }
-    }
-    Ok(())
-}
-
-/// Begins the replacement of the root.
-pub(super) fn begin(state: &mut State, next: super::material::Material, now: Timestamp) {
-    state.next = Some(next);
-    state.rotation = Rotation::at(Phase::Distributing, now);
-}
-
-/// Enters the phase that follows.
-fn enter(state: &mut State, phase: Phase, now: Timestamp) {
-    match phase {
-        Phase::Reissuing => {
-            if let Some(next) = state.next.take() {
-                state.retired = state.current.replace(next).map(|retired| retired.roots);
-                state.generation += 1;
-            }
-        }
-        Phase::Stable => state.retired = None,
-        Phase::Distributing => {}
-    }
-    state.rotation = Rotation::at(phase, now);
-}

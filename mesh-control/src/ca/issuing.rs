@@ -95,7 +95,8 @@ impl Authority {
         csr: &[u8],
         now: Timestamp,
     ) -> Result<Signed, IssueError> {
-        let mut inner = self.ready()?;
+        let turn = self.turn();
+        let inner = self.ready()?;
         if inner.state.nodes.tag(node).is_none() {
             return Err(CaError::NoSuchNode(node.chars().take(64).collect()).into());
         }
@@ -104,12 +105,13 @@ impl Authority {
         // A request that is refused costs no token.
         let key = leaf::requested_key(csr)?;
         let mut state = inner.state.clone();
+        drop(inner);
         state.tokens.take(node, token, now)?;
-        self.commit(&mut inner, state)?;
+        self.commit(&turn, state)?;
         if let Err(error) = self.joins.remove(node) {
             tracing::warn!(%error, "a used join file is left behind");
         }
-        self.sign_node(&mut inner, node, &key, now)
+        self.sign_node(&mut *self.ready()?, node, &key, now)
     }
 
     /// The certificate of the node that an agent's pod runs on, for what the API server said of its
@@ -223,7 +225,8 @@ impl Authority {
     /// # Errors
     /// When the authority is somebody else's, or a replacement is under way.
     pub fn rotate(&self, now: Timestamp) -> Result<CaReport, CaError> {
-        let mut inner = self.ready()?;
+        let turn = self.turn();
+        let inner = self.ready()?;
         let phase = inner.state.rotation.phase;
         if phase != Phase::Stable {
             return Err(CaError::UnderWay(phase));
@@ -237,8 +240,9 @@ impl Authority {
         let settings = &demand.settings;
         let mut state = inner.state.clone();
         begin(&mut state, generate::root(settings.root_ttl, settings.issuer_ttl, now)?, now);
-        self.commit(&mut inner, state)?;
-        Ok(report(&inner, now))
+        drop(inner);
+        self.commit(&turn, state)?;
+        Ok(self.report(now))
     }
 
     /// A new join token for a node; one that it had is no longer good.
@@ -246,14 +250,16 @@ impl Authority {
     /// # Errors
     /// When there is no such node, or the file cannot be written.
     pub fn invite_again(&self, node: &str, now: Timestamp) -> Result<JoinReport, CaError> {
-        let mut inner = self.ready()?;
+        let turn = self.turn();
+        let inner = self.ready()?;
         if self.agents.is_some() {
             return Err(CaError::NoJoinFiles(node.chars().take(64).collect()));
         }
         if inner.state.nodes.tag(node).is_none() || NodeId::new(&inner.state.trust_domain, node).is_err() {
             return Err(CaError::NoSuchNode(node.to_owned()));
         }
-        let (path, expires) = self.make_join(&mut inner, node, now)?;
+        drop(inner);
+        let (path, expires) = self.make_join(&turn, node, now)?;
         Ok(JoinReport { node: node.to_owned(), file: path.display().to_string(), expires })
     }
 

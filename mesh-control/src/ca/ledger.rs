@@ -1,7 +1,8 @@
 //! What was issued and has not expired: the last certificate of each identity on each node.
 //!
 //! It is kept in a file of lines, one appended for each certificate and all written anew when
-//! there are many more lines than certificates, so that a restart forgets none.
+//! there are many more lines than certificates, so that a restart forgets none. Where another
+//! process may have signed in between, such a file would say little: there is none.
 
 use std::{
     collections::BTreeMap, fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf,
@@ -42,7 +43,8 @@ pub struct Issued {
 /// The certificates by node and identity.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    path: PathBuf,
+    /// Nothing where it is kept in memory alone.
+    path: Option<PathBuf>,
     live: BTreeMap<(String, String), Entry>,
     lines: usize,
 }
@@ -55,10 +57,15 @@ struct Entry {
 }
 
 impl Ledger {
+    /// One that begins with this process and ends with it.
+    pub(super) fn in_memory() -> Self {
+        Self { path: None, live: BTreeMap::new(), lines: 0 }
+    }
+
     /// Reads the file. A line that a crash cut short is passed over.
     pub(super) fn open(path: PathBuf, now: Timestamp) -> Result<Self, FileError> {
         let text = files::read(&path)?.unwrap_or_default();
-        let mut ledger = Self { path, live: BTreeMap::new(), lines: 0 };
+        let mut ledger = Self { path: Some(path), live: BTreeMap::new(), lines: 0 };
         for issued in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
             ledger.enter(issued);
         }
@@ -69,17 +76,17 @@ impl Ledger {
 
     /// Writes down a certificate, before anybody is given it.
     pub(super) fn record(&mut self, issued: Issued) -> Result<(), FileError> {
+        let Some(path) = self.path.clone() else {
+            self.enter(issued);
+            return Ok(());
+        };
         if self.lines > 2 * self.live.len() + SLACK {
             self.write_anew()?;
         }
         let line = line(&issued);
-        let failed = |action| FileError::new(&self.path, action);
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)
-            .map_err(failed("open"))?;
+        let failed = |action| FileError::new(&path, action);
+        let mut file =
+            OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(failed("open"))?;
         // A certificate that is forgotten could not be revoked.
         if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_data()) {
             // Half a line may be there; the next time all is written anew.
@@ -99,6 +106,7 @@ impl Ledger {
     }
 
     fn write_anew(&mut self) -> Result<(), FileError> {
+        let Some(path) = &self.path else { return Ok(()) };
         let mut text = String::new();
         for Entry { last, until } in self.live.values() {
             if *until > last.expires {
@@ -106,7 +114,7 @@ impl Ledger {
             }
             text += &line(last);
         }
-        files::write(&self.path, text.as_bytes(), None)?;
+        files::write(path, text.as_bytes(), None)?;
         self.lines = self.live.len();
         Ok(())
     }
@@ -126,6 +134,11 @@ impl Ledger {
         let of_node = self.live.range((node.to_owned(), String::new())..);
         let of_node = of_node.take_while(|((of, _), _)| of == node);
         of_node.map(|(_, entry)| entry.until).max().unwrap_or_default()
+    }
+
+    /// Whether an identity has a certificate on a node.
+    pub(super) fn has(&self, node: &str, identity: &str) -> bool {
+        self.live.contains_key(&(node.to_owned(), identity.to_owned()))
     }
 
     /// Whether a node holds any.

@@ -44,16 +44,28 @@ impl Placements {
     }
 
     /// The pods that have a UID. There is at most one, unless manifests were written by hand.
-    pub(super) fn of_uid(&self, uid: &str) -> Vec<(ObjectName, Placement)> {
+    pub(crate) fn of_uid(&self, uid: &str) -> Vec<(ObjectName, Placement)> {
         let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let names = index.by_uid.get(uid).into_iter().flatten();
         names.filter_map(|name| Some((name.clone(), index.pods.get(name)?.clone()))).collect()
+    }
+
+    /// Looks at every pod, by name.
+    pub(crate) fn each(&self, mut look: impl FnMut(&ObjectName, &Placement)) {
+        let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        index.pods.iter().for_each(|(name, pod)| look(name, pod));
     }
 
     /// Whether a live enrolled pod on a node has an identity.
     pub(super) fn is_running(&self, node: &str, namespace: &str, service_account: &str) -> bool {
         let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
         index.running.contains_key(&(node.to_owned(), namespace.to_owned(), service_account.to_owned()))
+    }
+
+    /// Node, namespace and service account of every live enrolled pod, each once.
+    pub(super) fn running(&self) -> Vec<(String, String, String)> {
+        let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        index.running.keys().cloned().collect()
     }
 }
 

@@ -1,22 +1,18 @@
-//! What the authority must not forget: one file, replaced whole, so that every step of it is done
-//! or not done.
-
-use std::path::Path;
+//! What the authority must not forget.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    files::{self, FileError},
+    keep::{Keep, KeepError},
+    lives::Lives,
     material::Material,
     nodes::Nodes,
     rotation::Rotation,
     tokens::Tokens,
 };
 
-/// The version of the file's form.
+/// The version of its form.
 const VERSION: u32 = 1;
-/// Its name in the authority's directory.
-const NAME: &str = "state.json";
 
 /// What the authority has decided so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +36,9 @@ pub(super) struct State {
     pub(super) trust_domain: String,
     /// Nodes may still have certificates of this one.
     pub(super) previous_trust_domain: Option<String>,
+    /// How long what was signed so far may be in use.
+    #[serde(default)]
+    pub(super) lives: Lives,
 }
 
 impl Default for State {
@@ -56,6 +55,7 @@ impl Default for State {
             exported: Vec::new(),
             trust_domain: String::new(),
             previous_trust_domain: None,
+            lives: Lives::default(),
         }
     }
 }
@@ -63,50 +63,56 @@ impl Default for State {
 /// Why the state cannot be taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The file.
+    /// Where it is kept.
     #[error(transparent)]
-    File(#[from] FileError),
+    Keep(#[from] KeepError),
     /// Its content.
     #[error(
-        "{path} cannot be read: {cause}; restore it from a backup. Without it every node has to join anew: then remove the file and, where the authority was generated, tls.crt, tls.key and ca.crt beside it"
+        "{place} cannot be read: {cause}; restore it from a backup. Without it every node has to join anew: then remove it and, where a directory has an authority that was generated, tls.crt, tls.key and ca.crt beside it"
     )]
     Form {
-        /// The file.
-        path: String,
+        /// Where it is kept.
+        place: String,
         /// What the parser says.
         #[source]
         cause: serde_json::Error,
     },
     /// It is of a later controller.
-    #[error("{path} has version {version}, this controller reads {VERSION}; run the newer controller")]
+    #[error("{place} has version {version}, this controller reads {VERSION}; run the newer controller")]
     Version {
-        /// The file.
-        path: String,
+        /// Where it is kept.
+        place: String,
         /// Its version.
         version: u32,
     },
 }
 
 impl State {
-    /// Reads it; a directory that has none gives the first state.
-    pub(super) fn load(directory: &Path) -> Result<Self, StateError> {
-        let path = directory.join(NAME);
-        let shown = || path.display().to_string();
-        let Some(text) = files::read(&path)? else { return Ok(Self::default()) };
+    /// Reads it; where none is kept yet this is the first.
+    pub(super) fn load(keep: &dyn Keep) -> Result<Self, StateError> {
+        let Some(text) = keep.load()? else { return Ok(Self::default()) };
         let state: Self =
-            serde_json::from_str(&text).map_err(|cause| StateError::Form { path: shown(), cause })?;
+            serde_json::from_str(&text).map_err(|cause| StateError::Form { place: keep.place(), cause })?;
         if state.version != VERSION {
-            return Err(StateError::Version { path: shown(), version: state.version });
+            return Err(StateError::Version { place: keep.place(), version: state.version });
         }
         Ok(state)
     }
 
-    /// Writes it.
-    pub(super) fn save(&self, directory: &Path) -> Result<(), StateError> {
-        let path = directory.join(NAME);
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|cause| StateError::Form { path: path.display().to_string(), cause })?;
-        Ok(files::write(&path, &text, None)?)
+    /// Writes it over `last`, which is what is kept now. Not all of it is written down.
+    pub(super) fn save(&self, last: &Self, keep: &dyn Keep) -> Result<(), StateError> {
+        let (text, last) = (self.text(keep)?, last.text(keep)?);
+        if text == last { Ok(()) } else { Ok(keep.save(&text)?) }
+    }
+
+    /// Writes it though it should be there.
+    pub(super) fn save_again(&self, keep: &dyn Keep) -> Result<(), StateError> {
+        Ok(keep.save(&self.text(keep)?)?)
+    }
+
+    fn text(&self, keep: &dyn Keep) -> Result<String, StateError> {
+        let text = serde_json::to_string_pretty(self);
+        text.map_err(|cause| StateError::Form { place: keep.place(), cause })
     }
 
     /// Every root that is believed, in PEM.

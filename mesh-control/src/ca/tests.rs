@@ -5,6 +5,7 @@ mod authority;
 mod given;
 mod issuing;
 mod rotation;
+mod takeover;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -2,8 +2,12 @@
 
 mod client;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use mesh_api::reports::{PodReport, PodReportState, PodReports};
 use tempfile::TempDir;
 use tonic::Code;
 
@@ -13,6 +17,7 @@ use crate::{
     build::Builder,
     ca::{self, Authority, Directories, JoinFile, Timestamp},
     pipeline::Shared,
+    reports::ReportService,
     source::of_yaml,
 };
 use client::{Agent, certificate};
@@ -68,7 +73,8 @@ impl Controller {
         let super::Listener::Tcp(tcp) = &listener else { panic!() };
         let address = tcp.local_addr().unwrap();
         let ads = Ads::new(shared.store.clone(), shared.acks.clone(), authority.clone());
-        tokio::spawn(serve(listener, authority.clone(), ads));
+        let reports = ReportService::new(shared.reports.clone(), authority.clone());
+        tokio::spawn(serve(listener, authority.clone(), ads, reports));
         tokio::spawn(ca::run(authority.clone(), shared.clone()));
         let mut controller = Self { directory, address, shared, builder: Builder::default(), authority };
         controller.set(nodes);
@@ -120,6 +126,31 @@ async fn a_node_joins_gets_its_pods_identities_and_its_own_resources() {
     let error = node.discover("n2", "Workload").await.unwrap().message().await.unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied);
     assert!(error.message().contains("node.id is `n2`, the certificate is of node `n1`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_tells_of_its_own_pods_and_of_no_others() {
+    let controller = Controller::start(&["n1", "n2"]).await;
+    let file = controller.join_file("n1");
+    let agent = controller.join("n1").await;
+    let mut node = agent.connect(controller.address).await.unwrap();
+    let wired = |uid: &str| PodReport {
+        uid: uid.to_owned(),
+        state: PodReportState::Wired.into(),
+        ..PodReport::default()
+    };
+    let pods = vec![wired("u-n1"), wired("u-n2")];
+    let (stream, taken) = node.report(PodReports { pods, gone: Vec::new(), whole: true }).await.unwrap();
+    assert_eq!(taken.refused, ["u-n2"]);
+    let standings = controller.shared.reports.standings(Instant::now());
+    let (name, condition) = standings.conditions.iter().next().unwrap();
+    assert_eq!((name.to_string().as_str(), condition.reason.as_str()), ("shop/p-n1", "Enrolled"));
+    assert_eq!((standings.conditions.len(), standings.later.len()), (1, 1), "node n2 has told nothing");
+    drop(stream);
+
+    let mut nameless = Agent::nameless(&file).connect(controller.address).await.unwrap();
+    let error = nameless.report(PodReports::default()).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated, "{error}");
 }
 
 #[tokio::test]

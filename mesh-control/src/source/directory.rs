@@ -13,6 +13,7 @@ use mesh_api::condition::{ACCEPTED, Condition};
 use super::{
     Snapshot, SourceError,
     decode::{Decoded, decode},
+    given::Texts,
     merge::merge,
     overlay::Overlay,
     yaml,
@@ -255,6 +256,17 @@ fn read(root: &Path, path: &str, metadata: &fs::Metadata, last: Option<&File>) -
         settled: age.is_some_and(|age| age > SETTLED_AFTER),
         decoded,
     }
+}
+
+/// The text of every manifest below `root`, by path below it, or why it cannot be read.
+pub(super) fn texts(root: &Path) -> Result<Texts, SourceError> {
+    let mut found = BTreeMap::new();
+    find(root, root, &mut Vec::new(), &mut found)?;
+    let read = |(path, metadata): (String, fs::Metadata)| {
+        let read = text(&root.join(&path), &metadata);
+        (path, read)
+    };
+    Ok(found.into_iter().map(read).collect())
 }
 
 fn object_of(decoded: &Decoded) -> Option<&ObjectRef> {

@@ -19,7 +19,7 @@ mod model;
 mod readiness;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::BTreeMap,

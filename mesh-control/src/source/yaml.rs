@@ -29,9 +29,9 @@ pub(super) fn documents(text: &str) -> Vec<Result<Value, DocumentError>> {
     documents
 }
 
-/// Cuts at `---` and `...` in the first column (YAML 1.2 section 9.1); nothing else may begin a
+/// The documents, each with the line of the text on which its first line stands, from 1. Cuts at `---` and `...` in the first column (YAML 1.2 section 9.1); nothing else may begin a
 /// line with them outside a document's end, not even within a block scalar.
-fn split(text: &str) -> Vec<(usize, String)> {
+pub(super) fn split(text: &str) -> Vec<(usize, String)> {
     let mut documents = vec![(1, String::new())];
     for (number, line) in text.lines().enumerate() {
         let marker = ["---", "..."].into_iter().find_map(|marker| {
@@ -49,7 +49,8 @@ fn split(text: &str) -> Vec<(usize, String)> {
     documents
 }
 
-fn parse(document: &str) -> Result<Value, String> {
+/// The value of one document; null where it has none.
+pub(super) fn parse(document: &str) -> Result<Value, String> {
     if document.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Value::Null);
     }

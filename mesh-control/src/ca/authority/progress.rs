@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_api::SpiffeId;
+use mesh_api::{NodeId, SpiffeId};
 
 use super::{
     super::{
@@ -64,14 +64,32 @@ impl Authority {
         if rotation.phase == Phase::Stable {
             return Progress::default();
         }
+        let has_unlisted = inner.unlisted_until.is_some_and(|until| now <= until);
         let absent = |node: &&str| {
-            inner.presence.is_waited_for(node, rotation.since, now) && inner.ledger.has_any(node)
+            inner.presence.is_waited_for(node, rotation.since, now)
+                && (has_unlisted || inner.ledger.has_any(node))
         };
+        let listed = inner.ledger.live().filter(|issued| self.is_outstanding(inner, issued)).count();
         Progress {
             unaware: streams.unaware,
             absent: inner.state.nodes.names().filter(absent).count(),
-            outstanding: inner.ledger.live().filter(|issued| self.is_outstanding(inner, issued)).count(),
+            outstanding: listed + if has_unlisted { self.unlisted(inner) } else { 0 },
         }
+    }
+
+    /// The identities in use of which this process has signed no certificate: what they have may be of
+    /// the old root.
+    fn unlisted(&self, inner: &Inner) -> usize {
+        let domain = &inner.state.trust_domain;
+        let nodes = inner.state.nodes.names();
+        let nodes = nodes.filter_map(|node| Some((node, NodeId::new(domain, node).ok()?.to_string())));
+        let nodes = nodes.filter(|(node, identity)| !inner.ledger.has(node, identity)).count();
+        let pods = self.placements.running();
+        let pods = pods.iter().filter(|(node, ..)| inner.state.nodes.tag(node).is_some());
+        let pods = pods.filter_map(|(node, namespace, account)| {
+            Some((node, SpiffeId::new(domain, namespace, account).ok()?.to_string()))
+        });
+        nodes + pods.filter(|(node, identity)| !inner.ledger.has(node, identity)).count()
     }
 
     /// Whether a certificate is of the old root and somebody still uses it: its node is there, and

@@ -12,19 +12,21 @@ use super::{
         time::Timestamp,
         wanted::{self, Wanted},
     },
-    CaError, Demand, begin,
+    CaError, Demand,
+    step::begin,
 };
 
-/// Puts what is asked for into the state.
+/// Puts what is asked for into the state; `directory` is where one may be given as files.
 pub(super) fn select(
     state: &mut State,
-    directory: &Path,
+    directory: Option<&Path>,
     demand: &Demand,
     now: Timestamp,
 ) -> Result<(), CaError> {
-    let wanted = match &demand.settings.secret {
-        Some(name) => wanted::of_secret(name, demand.secret.as_deref())?,
-        None => {
+    let wanted = match (&demand.settings.secret, directory) {
+        (Some(name), _) => wanted::of_secret(name, demand.secret.as_deref())?,
+        (None, None) => Wanted::Own,
+        (None, Some(directory)) => {
             let origin = state.current.as_ref().map(|current| &current.origin);
             wanted::of_directory(directory, &state.exported, origin)?
         }

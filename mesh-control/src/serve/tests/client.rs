@@ -6,6 +6,7 @@ use hyper_util::rt::TokioIo;
 use mesh_api::{
     certificates::{CertificateReply, IssueRequest, JoinRequest, NodeIdentityClient, RenewRequest},
     discovery::{AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node},
+    reports::{NodeReportsClient, PodReports, PodReportsTaken},
     resources::TrustBundle,
 };
 use prost::Message as _;
@@ -114,6 +115,18 @@ impl Connected {
     pub(super) async fn renew(&mut self) -> Result<CertificateReply, Status> {
         let request = RenewRequest { csr: csr(&KeyPair::generate().unwrap()) };
         Ok(NodeIdentityClient::new(self.channel.clone()).renew(request).await?.into_inner())
+    }
+
+    /// Tells of pods on a stream of its own; the stream lasts as long as the sender is kept.
+    pub(super) async fn report(
+        &mut self,
+        message: PodReports,
+    ) -> Result<(mpsc::Sender<PodReports>, PodReportsTaken), Status> {
+        let (messages, receiver) = mpsc::channel(1);
+        let mut client = NodeReportsClient::new(self.channel.clone());
+        let mut answers = client.report(ReceiverStream::new(receiver)).await?.into_inner();
+        messages.send(message).await.unwrap();
+        Ok((messages, answers.message().await?.unwrap()))
     }
 
     pub(super) async fn discover(

@@ -96,6 +96,15 @@ impl Cursor {
         }
     }
 
+    /// The API server was away. One that has begun anew has forgotten what was before: that is found out
+    /// with one request and mended with a second where lists are streamed. Where they are not, to ask
+    /// first would make three.
+    pub(super) fn away(&mut self, streaming: bool) {
+        if !streaming {
+            self.place = Place::Start;
+        }
+    }
+
     /// How many times in a row it did not come further.
     pub(super) fn failures(&self) -> u32 {
         self.failures
@@ -167,6 +176,18 @@ mod tests {
         assert_eq!(cursor.ask(true), Ask::Stream, "an object of the list says nothing of the list");
         cursor.listed("9".to_owned());
         assert_eq!(cursor.ask(true), Ask::Watch("9".to_owned()));
+    }
+
+    /// A list and a watch, whether or not the version is gone.
+    #[test]
+    fn coming_back_costs_two_requests_without_streaming_too() {
+        let mut cursor = at("5");
+        cursor.away(true);
+        assert_eq!(cursor.ask(true), Ask::Watch("5".to_owned()));
+        cursor.away(false);
+        assert_eq!(cursor.ask(false), Ask::Page(None));
+        cursor.page(None, "9".to_owned());
+        assert_eq!(cursor.ask(false), Ask::Watch("9".to_owned()));
     }
 
     #[test]

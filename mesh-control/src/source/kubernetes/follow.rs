@@ -41,8 +41,8 @@ const PAGE_OBJECTS: u32 = 500;
 const PAGE_BYTES: usize = 256 << 20;
 /// Bytes of a refusal.
 const REFUSAL_BYTES: usize = 64 << 10;
-/// A watch on which nothing comes for this long is taken for dead: the API server sends a bookmark a
-/// minute, and asking again from the same version costs one request.
+/// A watch on which nothing comes for this long may be dead: the API server sends a bookmark a minute,
+/// unless its etcd is an old one, and asking again from the same version costs one request.
 const SILENCE: Duration = Duration::from_secs(150);
 /// The API server ends a watch after this many seconds, and up to [`SPREAD`] more.
 const WATCH_SECONDS: u32 = 300;
@@ -73,6 +73,8 @@ impl Failure {
             (410, _) => End::Expired,
             // Which parameter it does not know, an older API server says in many ways.
             (400 | 422, Ask::Stream) => End::NoStreaming,
+            // Nor can a newer one whose etcd is older than 3.4.31 or 3.5.13, which does not tell how far a watch is.
+            (500, Ask::Stream) if self.message.contains("storage feature") => End::NoStreaming,
             _ => End::Failed(self.retry_after),
         }
     }
@@ -163,9 +165,15 @@ impl Follower<'_> {
             sleep(pause).await;
             if let Some(failure) = failure.filter(Failure::is_of_server) {
                 let mut ready = std::pin::pin!(self.hub.readiness.after(failed, self.client));
-                if timeout(REPORTED_AFTER, &mut ready).await.is_err() {
-                    self.tell(&failure, REPORTED);
-                    ready.await;
+                let was_away = match timeout(REPORTED_AFTER, &mut ready).await {
+                    Ok(was_away) => was_away,
+                    Err(_) => {
+                        self.tell(&failure, REPORTED);
+                        ready.await
+                    }
+                };
+                if was_away {
+                    cursor.away(self.hub.streams());
                 }
             }
         }
@@ -267,8 +275,8 @@ impl Follower<'_> {
         }
         loop {
             let frame = timeout(SILENCE, body.frame()).await;
-            let frame = frame.map_err(|_| Failure::broken("nothing came for too long"))?;
-            let Some(frame) = frame else { return Ok(End::Done(began.elapsed())) };
+            // Perhaps nothing happened; if nobody is there any more, the next request tells.
+            let Ok(Some(frame)) = frame else { return Ok(End::Done(began.elapsed())) };
             let frame = frame.map_err(|error| Failure::broken(told(&error)))?;
             let Ok(bytes) = frame.into_data() else { continue };
             let events: Vec<Event> = lines.push(&bytes).into_iter().map(|line| self.event(line)).collect();

@@ -18,24 +18,26 @@ use super::{cursor::wait, follow::random};
 /// An answer must have come within this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// When the API server was last heard to be ready.
+/// When the API server was last heard to be ready, and whether it was not just before.
 #[derive(Debug, Default)]
-pub(super) struct Readiness(Mutex<Option<Instant>>);
+pub(super) struct Readiness(Mutex<Option<(Instant, bool)>>);
 
 impl Readiness {
-    /// Waits until the API server was ready at some time after `failed`.
-    pub(super) async fn after(&self, failed: Instant, client: &Client) {
+    /// Waits until the API server was ready at some time after `failed`. Tells whether it was away or
+    /// not ready meanwhile: else it was a connection that broke.
+    pub(super) async fn after(&self, failed: Instant, client: &Client) -> bool {
         // Whoever has the lock asks; the others wait for it.
         let mut heard = self.0.lock().await;
-        if heard.is_some_and(|heard| heard >= failed) {
-            return;
+        if let Some((_, was_away)) = heard.filter(|(heard, _)| *heard >= failed) {
+            return was_away;
         }
         let mut failures = 0;
         while !is_ready(ask(client).await) {
             failures += 1;
             sleep(wait(failures, random())).await;
         }
-        *heard = Some(Instant::now());
+        *heard = Some((Instant::now(), failures > 0));
+        failures > 0
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole of it, against a server that speaks the protocol.
 
-mod api;
+pub(crate) mod api;
+mod resync;
 
 use std::{
     collections::BTreeMap,
@@ -80,20 +81,32 @@ async fn lists_are_streamed_with_one_request_a_kind() {
 
 #[tokio::test]
 async fn without_streaming_lists_come_in_pages() {
-    let api = Api::start(world().without_streaming()).await;
-    let (mut source, _) = Kubernetes::start(&api.client());
-    let snapshot = wait(&mut source, "the first state", |_| true).await;
-    assert_eq!(snapshot.objects.pods.len(), 5);
-    assert!(snapshot.objects.namespaces.contains_key(&ObjectName::cluster("shop")));
-    api.world.put(PODS, "shop", "f", json!({}));
-    wait(&mut source, "the change", |snapshot| snapshot.objects.pods.len() == 6).await;
-    let refused = api.world.requests().iter().filter(|request| request.contains("sendInitial")).count();
-    assert_eq!(refused, 1, "the first to be refused tells the others");
+    for world in [world().without_streaming(), world().without_progress()] {
+        let api = Api::start(world).await;
+        let (mut source, _) = Kubernetes::start(&api.client());
+        let snapshot = wait(&mut source, "the first state", |_| true).await;
+        assert_eq!(snapshot.objects.pods.len(), 5);
+        assert!(snapshot.objects.namespaces.contains_key(&ObjectName::cluster("shop")));
+        api.world.put(PODS, "shop", "f", json!({}));
+        wait(&mut source, "the change", |snapshot| snapshot.objects.pods.len() == 6).await;
+        let refused = api.world.requests().iter().filter(|request| request.contains("sendInitial")).count();
+        assert_eq!(refused, 1, "the first to be refused tells the others");
+    }
 }
 
 #[tokio::test]
 async fn while_the_server_is_away_everything_stays_and_coming_back_is_no_storm() {
-    let mut api = Api::start(world()).await;
+    is_no_storm(world(), |forgets| if forgets { 2 } else { 1 }).await;
+}
+
+#[tokio::test]
+async fn coming_back_is_no_storm_without_streaming() {
+    // A list and a watch of each kind, whose five objects are one page.
+    is_no_storm(world().without_streaming().with_pages_of(500), |_| 2).await;
+}
+
+async fn is_no_storm(world: World, most: impl Fn(bool) -> usize) {
+    let mut api = Api::start(world).await;
     let (mut source, _) = Kubernetes::start(&api.client());
     wait(&mut source, "the first state", |_| true).await;
     for forgets in [false, true] {
@@ -120,9 +133,8 @@ async fn while_the_server_is_away_everything_stays_and_coming_back_is_no_storm()
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let requests = api.world.requests();
-        let most = if forgets { 2 } else { 1 };
         let counted = counted(&requests);
-        assert!(counted.values().all(|count| *count <= most), "{counted:?}");
+        assert!(counted.values().all(|count| *count <= most(forgets)), "{counted:?}");
     }
 }
 
@@ -138,9 +150,30 @@ async fn what_cannot_be_read_is_told_and_holds_up_nothing() {
     assert!(conditions[0].message.contains("spec.containers: invalid type"), "{conditions:?}");
     assert_eq!(snapshot.objects.pods.len(), 5);
 
+    // One that was good and is not any more stays what it was, and what comes after it is seen.
+    api.world.put(PODS, "shop", "a", json!({"spec": {"nodeName": "n1", "containers": []}}));
+    let node = |snapshot: &Snapshot| {
+        let pod = &snapshot.objects.pods[&ObjectName::new("shop", "a")];
+        pod.spec.as_ref().and_then(|spec| spec.node_name.clone())
+    };
+    wait(&mut source, "the pod's node", |snapshot| node(snapshot).is_some()).await;
+    api.world.put(PODS, "shop", "a", json!({"spec": {"nodeName": ["n2"], "containers": []}}));
+    api.world.put(PODS, "shop", "e2", json!({}));
+    let snapshot = wait(&mut source, "the next object", |snapshot| snapshot.objects.pods.len() == 6).await;
+    assert_eq!(node(&snapshot).as_deref(), Some("n1"));
+    let told: Vec<_> =
+        snapshot.problems.iter().map(|(of, told)| (of.to_string(), &told[0].message)).collect();
+    assert_eq!(told[0].0, "Pod/shop/a");
+    assert!(
+        told[0].1.contains("spec.nodeName") && told[0].1.contains("as last read it stays in force"),
+        "{told:?}"
+    );
+    api.world.remove(PODS, "shop", "e2");
+
     api.world.babble(PODS);
     api.world.put(PODS, "shop", "f", json!({}));
-    let snapshot = wait(&mut source, "the change", |snapshot| snapshot.objects.pods.len() == 6).await;
+    let snapshot =
+        wait(&mut source, "the change", |snapshot| pods(snapshot).contains(&"shop/f".to_owned())).await;
     assert!(snapshot.trouble.unwrap().contains("Pod: an event is no JSON object"));
 }
 

@@ -1,5 +1,8 @@
 //! As much of an API server as following one needs: lists, streamed or in pages of two, watches that
-//! go on from a version, and versions that are forgotten.
+//! go on from a version, and versions that are forgotten; and single objects that are read and [written](write).
+
+mod patch;
+mod write;
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +13,7 @@ use std::{
 
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::{
-    Request, Response,
+    Method, Request, Response,
     body::{Bytes, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
@@ -28,22 +31,25 @@ use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
 type Body = BoxBody<Bytes, Infallible>;
 
 /// A server that can be taken away and brought back.
-pub(super) struct Api {
+pub(crate) struct Api {
     address: SocketAddr,
-    pub(super) world: Arc<World>,
+    pub(crate) world: Arc<World>,
     running: Option<JoinHandle<()>>,
 }
 
 /// What the server has.
 #[derive(Default)]
-pub(super) struct World(Mutex<Inner>);
+pub(crate) struct World(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
     version: u64,
     /// Versions before this are forgotten.
     oldest: u64,
-    no_streaming: bool,
+    /// What a list that is to be streamed is answered with.
+    no_streaming: Option<(u16, &'static str)>,
+    /// Objects of a page.
+    page: usize,
     /// So many more questions for its readiness are answered with no.
     unready: usize,
     /// By path of the kind and name; the objects as they are served.
@@ -52,6 +58,10 @@ struct Inner {
     events: Vec<(u64, String, &'static str, Value)>,
     watchers: Vec<Watcher>,
     requests: Vec<String>,
+    /// The next write is done, and its answer is lost.
+    loses_answer: bool,
+    /// Writes of these paths are forbidden.
+    forbidden: Option<&'static str>,
 }
 
 struct Watcher {
@@ -61,7 +71,7 @@ struct Watcher {
 }
 
 impl Api {
-    pub(super) async fn start(world: World) -> Self {
+    pub(crate) async fn start(world: World) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let world = Arc::new(world);
@@ -69,7 +79,7 @@ impl Api {
         Self { address, world, running }
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let mut config = Config::new(format!("http://{}", self.address).parse().unwrap());
         config.default_retry = false;
         config.accept_invalid_certs = true;
@@ -77,7 +87,7 @@ impl Api {
     }
 
     /// Every connection breaks, and nothing listens.
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.abort();
             let _ = running.await;
@@ -87,7 +97,7 @@ impl Api {
         inner.requests.clear();
     }
 
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.running = Some(tokio::spawn(serve(listener, self.world.clone())));
     }
@@ -107,24 +117,36 @@ impl World {
     }
 
     /// With the definitions of our kinds.
-    pub(super) fn with_definitions(self) -> Self {
+    pub(crate) fn with_definitions(self) -> Self {
         for name in ["meshconfigs", "accesspolicies", "clusteraccesspolicies"] {
             self.define(name);
         }
         self
     }
 
-    pub(super) fn define(&self, name: &str) {
+    pub(crate) fn define(&self, name: &str) {
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         self.put(path, "", &format!("{name}.mesh.internal"), json!({}));
     }
 
-    pub(super) fn without_streaming(self) -> Self {
-        self.lock().no_streaming = true;
+    pub(crate) fn without_streaming(self) -> Self {
+        self.lock().no_streaming = Some((422, "sendInitialEvents is forbidden"));
         self
     }
 
-    pub(super) fn put(&self, path: &str, namespace: &str, name: &str, more: Value) {
+    pub(crate) fn with_pages_of(self, objects: usize) -> Self {
+        self.lock().page = objects;
+        self
+    }
+
+    /// As a new one over an old etcd says it.
+    pub(crate) fn without_progress(self) -> Self {
+        self.lock().no_streaming =
+            Some((500, "etcdserver: the required storage feature RequestWatchProgress is disabled"));
+        self
+    }
+
+    pub(crate) fn put(&self, path: &str, namespace: &str, name: &str, more: Value) {
         let mut inner = self.lock();
         inner.version += 1;
         let version = inner.version;
@@ -133,13 +155,17 @@ impl World {
         if !namespace.is_empty() {
             object["metadata"]["namespace"] = namespace.into();
         }
-        object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut more = more.as_object().unwrap().clone();
+        if let Some(Value::Object(metadata)) = more.remove("metadata") {
+            object["metadata"].as_object_mut().unwrap().extend(metadata);
+        }
+        object.as_object_mut().unwrap().extend(more);
         let key = (path.to_owned(), format!("{namespace}/{name}"));
         let type_ = if inner.objects.insert(key, object.clone()).is_some() { "MODIFIED" } else { "ADDED" };
         inner.tell(path, type_, object);
     }
 
-    pub(super) fn remove(&self, path: &str, namespace: &str, name: &str) {
+    pub(crate) fn remove(&self, path: &str, namespace: &str, name: &str) {
         let mut inner = self.lock();
         inner.version += 1;
         let key = (path.to_owned(), format!("{namespace}/{name}"));
@@ -149,19 +175,19 @@ impl World {
     }
 
     /// Something that is no event, to everybody who watches this.
-    pub(super) fn babble(&self, path: &str) {
+    pub(crate) fn babble(&self, path: &str) {
         for watcher in self.lock().watchers.iter().filter(|watcher| watcher.path == path) {
             let _ = watcher.to.send(Bytes::from_static(b"{\"type\":\n"));
         }
     }
 
     /// It is not ready for as many questions.
-    pub(super) fn not_ready(&self, questions: usize) {
+    pub(crate) fn not_ready(&self, questions: usize) {
         self.lock().unready = questions;
     }
 
     /// Nobody can go on from where they are.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let mut inner = self.lock();
         inner.version += 1;
         inner.oldest = inner.version;
@@ -169,7 +195,7 @@ impl World {
     }
 
     /// The requests since the start or the last stop.
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.lock().requests.clone()
     }
 }
@@ -210,9 +236,12 @@ async fn serve(listener: TcpListener, world: Arc<World>) {
         let Ok((stream, _)) = listener.accept().await else { return };
         let world = world.clone();
         connections.spawn(async move {
-            let service = service_fn(|request: Request<Incoming>| {
-                let response = answer(&world, &request);
-                async { Ok::<_, Infallible>(response) }
+            let service = service_fn(|request: Request<Incoming>| async {
+                let response = match *request.method() {
+                    Method::GET => answer(&world, &request),
+                    _ => write::answer(&world, request).await,
+                };
+                Ok::<_, Infallible>(response)
             });
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
@@ -250,20 +279,26 @@ fn answer(world: &World, request: &Request<Incoming>) -> Response<Body> {
             return refusal(404, "the server could not find the requested resource");
         }
     }
+    if let Some(key) = write::single(&path) {
+        let object =
+            inner.objects.get(&key).map(|object| Response::new(Full::new(object.to_string().into()).boxed()));
+        return object.unwrap_or_else(|| refusal(404, "not found"));
+    }
     if !is("watch") {
         // A list, in pages of two.
         let all = inner.of(&path, selector);
         let from: usize = fields.get("continue").map_or(0, |token| token.parse().unwrap());
-        let items: Vec<_> = all.iter().skip(from).take(2).cloned().collect();
-        let next = if from + 2 < all.len() { (from + 2).to_string() } else { String::new() };
+        let to = from + inner.page.max(2);
+        let items: Vec<_> = all.iter().take(to).skip(from).cloned().collect();
+        let next = if to < all.len() { to.to_string() } else { String::new() };
         let metadata = json!({"resourceVersion": inner.version.to_string(), "continue": next});
         let list = json!({"kind": "List", "metadata": metadata, "items": items}).to_string();
         return Response::new(Full::new(Bytes::from(list)).boxed());
     }
     let (to, events) = unbounded_channel();
     if is("sendInitialEvents") {
-        if inner.no_streaming {
-            return refusal(422, "sendInitialEvents is forbidden");
+        if let Some((code, message)) = inner.no_streaming {
+            return refusal(code, message);
         }
         for object in inner.of(&path, selector) {
             let _ = to.send(line("ADDED", &object, metadata_only));
@@ -288,7 +323,9 @@ fn answer(world: &World, request: &Request<Incoming>) -> Response<Body> {
 }
 
 fn refusal(code: u16, message: &str) -> Response<Body> {
-    let status = json!({"kind": "Status", "status": "Failure", "code": code, "message": message});
+    let reason = if code == 404 { "NotFound" } else { "" };
+    let status =
+        json!({"kind": "Status", "status": "Failure", "code": code, "message": message, "reason": reason});
     let mut response = Response::new(Full::new(Bytes::from(status.to_string())).boxed());
     *response.status_mut() = hyper::StatusCode::from_u16(code).unwrap();
     response
