@@ -18,6 +18,7 @@ mod backends;
 mod conditions;
 mod enrol;
 mod fields;
+mod judge;
 mod mirror;
 mod namespaces;
 mod narrow;
@@ -43,6 +44,8 @@ use std::{
 
 use mesh_api::condition::{Condition, ENROLLED};
 
+pub(crate) use enrol::refusal;
+pub(crate) use judge::judge;
 pub use resource::{Changes, Encoded, ResourceKey, ResourceKind, Resources, Scope};
 pub use settings::CaSettings;
 pub(crate) use settings::SINGLETON;
@@ -244,10 +247,14 @@ impl Builder {
                 self.published.pod(new);
             }
         }
+        for (name, _, new) in changes {
+            if !new.as_ref().is_some_and(|pod| has_rules(pod)) {
+                self.policies.forget(name);
+            }
+        }
         let config = self.config_origins();
         let mut publish = |pod: &Arc<PodView>| {
-            // A pod in the node's own network has none to apply rules to.
-            if pod.is_live() && !pod.node.is_empty() && !pod.host_network {
+            if has_rules(pod) {
                 let rules = self.policies.rules(pod, &self.settings, &self.services);
                 self.published.policy(pod, &rules, &config);
             }
@@ -257,6 +264,7 @@ impl Builder {
         } else {
             changes.iter().filter_map(|(_, _, new)| new.as_ref()).for_each(&mut publish);
         }
+        self.policies.settle();
     }
 
     /// The `MeshConfig` that shapes every resource, if there is one.
@@ -272,6 +280,11 @@ impl Builder {
         all.extend(self.policies.conditions());
         all
     }
+}
+
+/// Whether there are rules of a pod: one in the node's own network has none to apply them to.
+fn has_rules(pod: &PodView) -> bool {
+    pod.is_live() && !pod.node.is_empty() && !pod.host_network
 }
 
 /// The names whose values came, went or changed. Unchanged values are mostly the same pointer.

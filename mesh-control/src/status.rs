@@ -1,22 +1,29 @@
-//! What became of every object: conditions, with the nodes' answers, for the admin socket and as
-//! files, or in the objects' own status at the API server: [`plan`] decides what is written there,
-//! [`apply`] writes it, and of several controllers the one that holds the [`lease`].
+//! What became of every object: conditions, with the nodes' answers ([`mod@report`]) and with what they say
+//! of their pods ([`enrolment`]), for the admin socket and as files, or in the objects' own status at the
+//! API server. [`plan`] decides what is written there and [`apply`] writes it; for pods, whose status is
+//! kubelet's, [`pods`] and [`mod@write_pods`]; what users must know becomes [`events`]. Of several controllers
+//! only the one that leads writes.
 
 mod apply;
+mod enrolment;
+mod events;
 mod files;
-mod lease;
 mod plan;
+mod pods;
 mod report;
 #[cfg(test)]
 mod tests;
+mod write_pods;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 pub use apply::{Writer, write_to_cluster};
-pub use lease::elect;
+pub use enrolment::{enrolments, with_enrolments};
+pub use events::Teller;
 pub use report::report;
+pub use write_pods::{PodWriter, write_pods};
 
 use crate::{
     ads::{Acks, Store},
@@ -24,6 +31,8 @@ use crate::{
 };
 use files::Files;
 
+/// Who the API server is told writes.
+const FIELD_MANAGER: &str = "mesh-control";
 /// Answers that come this close together are written down once.
 const GATHER: Duration = Duration::from_millis(50);
 /// What could not be written is tried again after this.

@@ -18,6 +18,7 @@
 //! | [`attempt`] | one connection: join, stream, renew |
 //! | [`session`] | the stream |
 //! | [`issuer`] | the workloads' certificates, over the same connection |
+//! | [`report`], [`ledger`] | what became of the node's pods, likewise |
 
 mod account;
 mod attempt;
@@ -27,6 +28,8 @@ mod dial;
 mod invitation;
 mod issuer;
 mod join;
+mod ledger;
+mod report;
 mod session;
 
 use std::path::PathBuf;
@@ -42,6 +45,8 @@ pub(crate) use control::Control;
 pub(crate) use invitation::Joining;
 pub(crate) use issuer::Controller;
 
+/// While the controller refuses connections, a wait is no longer: another one is about to lead.
+const REFUSED_LONGEST: Duration = Duration::from_secs(4);
 /// How often to look whether there is something to join with.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -61,11 +66,13 @@ pub(crate) async fn run(node: Rc<Node>, held: Rc<Held>, controller: Rc<Controlle
     let to = options.control.to_string();
     let mut agent = Agent::new(&node, options);
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
+    let mut refused = Backoff::new(Duration::from_millis(200), REFUSED_LONGEST);
     loop {
         let result = agent.attempt(&node, &held, &controller).await;
         if node.discovery.connected.replace(false) {
             node.discovery.as_of.set(Some(SystemTime::now()));
             backoff.reset();
+            refused.reset();
         }
         controller.connected(None);
         let trouble = match &result {
@@ -79,6 +86,7 @@ pub(crate) async fn run(node: Rc<Node>, held: Rc<Held>, controller: Rc<Controlle
         *node.discovery.trouble.borrow_mut() = trouble;
         match result {
             Err(AttemptError::Invitation(_)) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(AttemptError::Dial(error)) if error.is_refusal() => refused.pause().await,
             _ => backoff.pause().await,
         }
     }

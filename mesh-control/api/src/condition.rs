@@ -31,6 +31,11 @@ impl Condition {
         Self::new(kind, ConditionStatus::False, reason, message)
     }
 
+    /// A condition of which nobody can tell whether it holds.
+    pub fn unknown(kind: &str, reason: &str, message: impl Into<String>) -> Self {
+        Self::new(kind, ConditionStatus::Unknown, reason, message)
+    }
+
     fn new(kind: &str, status: ConditionStatus, reason: &str, message: impl Into<String>) -> Self {
         Self {
             kind: kind.to_owned(),
@@ -72,7 +77,10 @@ pub const RESOLVED_REFS: &str = "ResolvedRefs";
 pub const UNIQUE: &str = "Unique";
 /// A rule asks for proof on a UDP port, where only kernel-proven senders can give it.
 pub const UDP_UNPROVEN: &str = "UDPUnproven";
-/// Whether the pod is in the mesh, with the reason where it asked and is not.
-pub const ENROLLED: &str = "Enrolled";
+/// Something in the object never decides, because something else decides before it.
+pub const SHADOWED: &str = "Shadowed";
+/// Whether the pod is in the mesh, with the reason where it asked and is not. A pod's status is
+/// everybody's, so the type has our prefix.
+pub const ENROLLED: &str = "mesh.internal/Enrolled";
 /// The certificate authority that `MeshConfig` asks for is the one that signs.
 pub const CA_READY: &str = "CAReady";

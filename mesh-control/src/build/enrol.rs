@@ -69,6 +69,19 @@ pub(super) fn enrolment(
     }
 }
 
+/// Why a pod that asks for it cannot be in the mesh, as far as the pod itself shows it.
+pub(crate) fn refusal(
+    pod: &PodSpec,
+    labels: &Labels,
+    annotations: &Labels,
+    namespace_labels: &Labels,
+) -> Option<String> {
+    match decide(pod, labels, annotations, namespace_labels, None) {
+        Enrolment::Refused(refusal) => Some(refusal.message),
+        Enrolment::Plain | Enrolment::Enrolled => None,
+    }
+}
+
 fn decide(
     pod: &PodSpec,
     labels: &Labels,

@@ -1,7 +1,7 @@
 //! All policies, and the rules that they give each class of pods.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -13,8 +13,8 @@ use super::{
     pod::PodView,
     pods::Pods,
     policy::{
-        Class, Directions, DnsRule, Draft, Policy, World, conflicts, directions, dns_rule,
-        read_access_policy, read_cluster_access_policy, resolve,
+        Class, Classes, Directions, DnsRule, Draft, Policy, World, conflicts, dns_rule, read_access_policy,
+        read_cluster_access_policy, resolve, shadowed,
     },
     services::Services,
     settings::Settings,
@@ -30,7 +30,8 @@ pub(super) struct Policies {
     conflicts: Vec<(ObjectRef, i64, String)>,
     service_accounts: BTreeSet<ObjectName>,
     /// Rules by class; emptied whenever a policy changes.
-    classes: HashMap<Class, Arc<Directions>>,
+    classes: Classes,
+    shadowed: Vec<(ObjectRef, Condition)>,
 }
 
 /// What policies are resolved against.
@@ -169,12 +170,19 @@ impl Policies {
     ) -> Arc<Directions> {
         let settings = settings.of_namespace(&pod.name.namespace);
         let class = Class::of(pod, settings, &self.policies, services.views());
-        if let Some(rules) = self.classes.get(&class) {
-            return rules.clone();
+        self.classes.put(&pod.name, class, &self.policies, &self.dns)
+    }
+
+    /// A pod has no rules any more.
+    pub(super) fn forget(&mut self, pod: &ObjectName) {
+        self.classes.forget(pod);
+    }
+
+    /// Every pod's rules were asked for: looks at what they mean for the policies.
+    pub(super) fn settle(&mut self) {
+        if let Some(shades) = self.classes.changed_shades() {
+            self.shadowed = shadowed(&self.policies, shades);
         }
-        let rules = Arc::new(directions(&class, &self.policies, &self.dns));
-        self.classes.insert(class, rules.clone());
-        rules
     }
 
     /// The conditions of every policy.
@@ -184,6 +192,9 @@ impl Policies {
         for (reference, generation, message) in &self.conflicts {
             let condition = Condition::holds(CONFLICTED, "EqualPriority", message).at(*generation);
             conditions.entry(reference.clone()).or_default().push(condition);
+        }
+        for (reference, condition) in &self.shadowed {
+            conditions.entry(reference.clone()).or_default().push(condition.clone());
         }
         conditions
     }

@@ -8,6 +8,7 @@ mod policies;
 mod scale;
 mod services;
 mod settings;
+mod shadow;
 mod verdicts;
 
 use std::collections::BTreeMap;

@@ -16,7 +16,12 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
 
-use super::{plan::due, report};
+use super::{
+    FIELD_MANAGER,
+    events::{Teller, news},
+    plan::due,
+    report,
+};
 use crate::{
     ads::{Acks, Store},
     ca::Timestamp,
@@ -24,8 +29,6 @@ use crate::{
     source::{Seen, told},
 };
 
-/// Who the API server is told writes.
-const FIELD_MANAGER: &str = "mesh-control";
 /// Changes that come this close together are written once.
 const GATHER: Duration = Duration::from_millis(500);
 /// Between two writes: at most ten a second, whatever happens.
@@ -50,6 +53,8 @@ pub struct Writer {
     pub statuses: Seen,
     /// Whether this replica is the one that writes.
     pub leads: watch::Receiver<bool>,
+    /// Who is told what users must know.
+    pub events: Teller,
 }
 
 /// Writes statuses whenever they changed. Returns when the conditions' sender is gone.
@@ -72,7 +77,8 @@ pub async fn write_to_cluster(client: Client, mut writer: Writer) {
         answers.borrow_and_update();
         seen.borrow_and_update();
         let wanted = report(&current, &writer.store, &writer.acks);
-        let mut due = due(&wanted, &writer.statuses.observed(), &Timestamp::now().to_string());
+        let there = writer.statuses.observed();
+        let mut due = due(&wanted, &there, &Timestamp::now().to_string());
         let now = Instant::now();
         resting.retain(|_, until| *until > now);
         due.retain(|(object, _)| !resting.contains_key(object));
@@ -83,7 +89,11 @@ pub async fn write_to_cluster(client: Client, mut writer: Writer) {
                 break;
             }
             match write(&client, &object, &status).await {
-                Ok(()) => writer.statuses.wrote(&object, status),
+                Ok(uid) => {
+                    let before = there.get(&object).map(|before| before.0.as_slice()).unwrap_or_default();
+                    writer.events.tell(&object, &uid, news(before, &status.0));
+                    writer.statuses.wrote(&object, status);
+                }
                 Err(error) => {
                     tracing::warn!(%object, %error, again = ?REST, "status is not written");
                     resting.insert(object, Instant::now() + REST);
@@ -104,7 +114,8 @@ pub async fn write_to_cluster(client: Client, mut writer: Writer) {
     }
 }
 
-async fn write(client: &Client, object: &ObjectRef, status: &Observed) -> Result<(), String> {
+/// Writes a status; gives back the UID of the object that has it now.
+async fn write(client: &Client, object: &ObjectRef, status: &Observed) -> Result<String, String> {
     let Some(path) = crate::source::path_of(object) else {
         return Err(format!("{} has no status of ours", object.kind));
     };
@@ -114,7 +125,7 @@ async fn write(client: &Client, object: &ObjectRef, status: &Observed) -> Result
     let request = Request::new(path).patch_subresource("status", &object.name.name, &parameters, &patch);
     let request = request.map_err(|error| error.to_string())?;
     match client.request::<Value>(request).await {
-        Ok(_) => Ok(()),
+        Ok(written) => Ok(written["metadata"]["uid"].as_str().unwrap_or_default().to_owned()),
         Err(kube::Error::Api(status)) if status.code == 403 => Err(format!(
             "{}; check the ClusterRole of the controller (patch {}/status)",
             status.message, object.kind

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mesh_api::{
     condition::{
-        ACCEPTED, CA_READY, CONFLICTED, Condition, ConditionStatus, ENROLLED, PROGRAMMED, RESOLVED_REFS,
+        ACCEPTED, CA_READY, CONFLICTED, Condition, ConditionStatus, PROGRAMMED, RESOLVED_REFS, SHADOWED,
         UDP_UNPROVEN, UNIQUE,
     },
     crd::StatusCondition,
@@ -16,7 +16,7 @@ use crate::objects::{Conditions, ObjectRef, Observed};
 /// Types that are ours: what is there of them and is not wanted is stale. Others in an object's
 /// status are somebody else's.
 const OURS: [&str; 8] =
-    [ACCEPTED, PROGRAMMED, CONFLICTED, RESOLVED_REFS, UNIQUE, UDP_UNPROVEN, ENROLLED, CA_READY];
+    [ACCEPTED, PROGRAMMED, CONFLICTED, SHADOWED, RESOLVED_REFS, UNIQUE, UDP_UNPROVEN, CA_READY];
 /// As long as the schema lets a message be.
 const MESSAGE_BYTES: usize = 32_768;
 
@@ -45,7 +45,8 @@ fn is_said(wanted: &[Condition], there: &Observed) -> bool {
     wanted.iter().all(said) && !there.0.iter().any(is_stale)
 }
 
-fn dated(wanted: Vec<Condition>, there: &Observed, now: &str) -> Observed {
+/// The conditions with their transition times.
+pub(super) fn dated(wanted: Vec<Condition>, there: &Observed, now: &str) -> Observed {
     let dated = wanted.into_iter().map(|condition| {
         let same = |there: &&StatusCondition| {
             there.condition.kind == condition.kind && there.condition.status == condition.status

@@ -49,10 +49,10 @@ pub fn report(conditions: &Conditions, store: &Store, acks: &Acks) -> Conditions
             conditions.iter().find(|condition| condition.kind == ACCEPTED && is_shaping(reference));
         if let Some(generation) = generation.map(|condition| condition.observed_generation) {
             let nodes = progress.remove(reference).unwrap_or_default();
-            conditions.push(programmed(&nodes, &acks).at(generation));
+            conditions.push(programmed(&nodes, &acks, generation).at(generation));
         }
     }
-    for (reference, message) in other_refusals(&acks) {
+    for (reference, message) in refused_of_objects(&acks) {
         let condition = Condition::failed(PROGRAMMED, "Refused", message);
         reported.entry(reference).or_default().push(condition);
     }
@@ -64,9 +64,13 @@ fn is_shaping(reference: &ObjectRef) -> bool {
     ["MeshConfig", "AccessPolicy", "ClusterAccessPolicy"].contains(&reference.kind.as_str())
 }
 
-fn programmed(nodes: &BTreeMap<Arc<str>, Progress>, acks: &BTreeMap<Arc<str>, NodeAcks>) -> Condition {
+fn programmed(
+    nodes: &BTreeMap<Arc<str>, Progress>,
+    acks: &BTreeMap<Arc<str>, NodeAcks>,
+    generation: i64,
+) -> Condition {
     let done = nodes.values().filter(|node| !node.pending && node.refused.is_empty()).count();
-    let count = format!("{done}/{} nodes", nodes.len());
+    let count = format!("{done}/{} nodes at generation {generation}", nodes.len());
     let refused: Vec<String> = nodes
         .iter()
         .flat_map(|(node, progress)| {
@@ -102,7 +106,7 @@ fn some_of(items: &[String]) -> String {
 
 /// Refused resources that no policy shaped: they are reported under the Service or Pod they are
 /// made of.
-fn other_refusals(acks: &BTreeMap<Arc<str>, NodeAcks>) -> BTreeMap<ObjectRef, String> {
+pub(super) fn refused_of_objects(acks: &BTreeMap<Arc<str>, NodeAcks>) -> BTreeMap<ObjectRef, String> {
     let mut refusals: BTreeMap<ObjectRef, BTreeSet<String>> = BTreeMap::new();
     for (node, answers) in acks {
         for (key, refusal) in &answers.refused {

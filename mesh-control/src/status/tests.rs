@@ -1,4 +1,7 @@
-//! The status files: what there is to say, and nothing that is no longer true.
+//! The status files: what there is to say, and nothing that is no longer true; [`cluster`] has what is
+//! written to an API server.
+
+mod cluster;
 
 use std::fs;
 

@@ -14,6 +14,8 @@ use super::credential::Credential;
 use super::dial::{DialError, Dialled, dial};
 use super::invitation::{Invitation, InvitationError};
 use super::issuer::{self, Controller};
+use super::ledger::Ledger;
+use super::report;
 use super::session::{self, SessionError};
 use super::{Held, Node, Options};
 use crate::relay::identity::{CertificateError, ISSUER_SETTLES, LONGEST_SLEEP, Request, random};
@@ -69,6 +71,8 @@ pub(super) struct Agent {
     obtained: SystemTime,
     /// The last attempt ended such that joining anew may help.
     refused: bool,
+    /// What the controller was told of the node's pods.
+    ledger: Ledger,
     /// Which trust domain the next attempt expects the controller to be of, where what the node
     /// joined with and what discovery told last differ.
     by_discovery: bool,
@@ -88,6 +92,7 @@ impl Agent {
             credential,
             obtained: SystemTime::UNIX_EPOCH,
             refused: false,
+            ledger: Ledger::default(),
             by_discovery: false,
         }
     }
@@ -140,6 +145,7 @@ impl Agent {
             renewed = renew_in_time(node, credential, &dialled, run_dir, &mut self.obtained) => {
                 renewed.map(|()| Ended::Renewed)
             }
+            never = report::run(node, &dialled, &mut self.ledger) => match never {},
         };
         // What came as the last thing counts too.
         let last = node.trust.current();

@@ -11,17 +11,22 @@ use hyper_util::rt::TokioIo;
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::Control;
 use super::control::Known;
+use crate::relay::identity::random;
 use crate::relay::tls::{ALPN, Bundle, TlsFault, Trust, control_config, fault_of, server_name};
 
 /// How long the controller may take to accept, and again to finish the handshake.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// A controller that stands by refuses, and an address may lead to any of several: so often each is tried.
+const ROUNDS: u32 = 5;
+/// Between two rounds, and up to as much again.
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(30);
 /// How often a silent controller is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// How long it may take to answer that.
@@ -74,6 +79,13 @@ impl Dialled {
     }
 }
 
+impl DialError {
+    /// Whether whoever is there said no at once: none of the controllers leads now, or none is there yet.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 /// Connects, as the node when it has a key already.
 pub(super) async fn dial(
     control: &Control,
@@ -111,18 +123,31 @@ pub(super) async fn dial(
     Ok(Dialled { channel, fault })
 }
 
-/// A connection to the first of these addresses that accepts one, and which that is.
+/// A connection to the first of these addresses that accepts one, and which that is. They are tried in
+/// turn, and those of an address that refuses again.
 async fn tcp(addresses: &[SocketAddr]) -> io::Result<(Socket, IpAddr)> {
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        let connect = async {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            io::Result::Ok(Box::new(stream) as Socket)
-        };
-        match within(connect).await {
-            Ok(socket) => return Ok((socket, address.ip())),
-            Err(error) => failure = error,
+    for round in 0..ROUNDS {
+        if round > 0 {
+            sleep(BETWEEN_ROUNDS + BETWEEN_ROUNDS.mul_f64(random() as f64 / u64::MAX as f64)).await;
+        }
+        let mut refused = false;
+        for address in addresses {
+            let connect = async {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                io::Result::Ok(Box::new(stream) as Socket)
+            };
+            match within(connect).await {
+                Ok(socket) => return Ok((socket, address.ip())),
+                Err(error) => {
+                    refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+                    failure = error;
+                }
+            }
+        }
+        if !refused {
+            break;
         }
     }
     Err(failure)
@@ -187,5 +212,38 @@ impl AsyncWrite for Observed {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use tokio::net::TcpListener;
+    use tokio::time::{Duration, sleep};
+
+    use super::{ROUNDS, tcp};
+
+    async fn free() -> SocketAddr {
+        TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_that_refuses_is_passed_over_and_tried_again() {
+        let leader = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let (standby, address) = (free().await, leader.local_addr().unwrap());
+        assert!(tcp(&[standby, address]).await.is_ok());
+        drop(leader);
+        let refused = tcp(&[standby, address]).await.err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        // As behind a Service's address, that leads to another each time.
+        let listens = async {
+            sleep(Duration::from_millis(40)).await;
+            let leader = TcpListener::bind(address).await.unwrap();
+            leader.accept().await.unwrap();
+        };
+        let (connected, ()) = tokio::join!(async { tcp(&[address]).await.is_ok() }, listens);
+        assert!(connected && ROUNDS > 2);
     }
 }

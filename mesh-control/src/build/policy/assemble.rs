@@ -53,6 +53,11 @@ impl Class {
         let selected = selected.filter_map(|(index, policy)| Some((index, policy.selects(pod, services)?)));
         Self { settings, named_ports: pod.named_ports.clone(), selected: selected.collect() }
     }
+
+    /// The policies that select it, by index.
+    pub(super) fn selected(&self) -> impl Iterator<Item = usize> {
+        self.selected.iter().map(|(index, _)| *index)
+    }
 }
 
 /// The rules of a class.
@@ -70,6 +75,37 @@ pub(in super::super) fn directions(class: &Class, policies: &[Arc<Policy>], dns:
     }
 }
 
+/// The rules of one direction as they would be of some of the policies that select a class.
+pub(super) fn direction_of(
+    class: &Class,
+    policies: &[Arc<Policy>],
+    dns: &DnsRule,
+    egress: bool,
+    counts: impl Fn(usize) -> bool,
+) -> DirectionPolicy {
+    Assembly { class, selected: &some_of(class, policies, counts), egress }.direction(dns)
+}
+
+/// Whether some of the policies that select a class isolate it, and whether they do with Audit policies
+/// counted in.
+pub(super) fn isolation_of(
+    class: &Class,
+    policies: &[Arc<Policy>],
+    egress: bool,
+    counts: impl Fn(usize) -> bool,
+) -> (bool, bool) {
+    Assembly { class, selected: &some_of(class, policies, counts), egress }.isolation()
+}
+
+fn some_of<'a>(
+    class: &'a Class,
+    policies: &'a [Arc<Policy>],
+    counts: impl Fn(usize) -> bool,
+) -> Vec<(&'a Policy, &'a Selected)> {
+    let selected = class.selected.iter().filter(|(index, _)| counts(*index));
+    selected.filter_map(|(index, selected)| Some((policies.get(*index)?.as_ref(), selected))).collect()
+}
+
 struct Assembly<'a> {
     class: &'a Class,
     selected: &'a [(&'a Policy, &'a Selected)],
@@ -77,7 +113,7 @@ struct Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    fn direction(&self, dns: &DnsRule) -> DirectionPolicy {
+    fn isolation(&self) -> (bool, bool) {
         let isolates = |policy: &Policy, selected: &Selected, modes: &[Mode]| {
             let whole = self.egress || *selected == Selected::Whole;
             is_access(policy)
@@ -87,8 +123,11 @@ impl Assembly<'_> {
         };
         let isolated_by =
             |modes: &[Mode]| self.selected.iter().any(|(policy, selected)| isolates(policy, selected, modes));
-        let isolated = isolated_by(&[Mode::Enforce]);
-        let isolated_audit = isolated_by(&[Mode::Enforce, Mode::Audit]);
+        (isolated_by(&[Mode::Enforce]), isolated_by(&[Mode::Enforce, Mode::Audit]))
+    }
+
+    fn direction(&self, dns: &DnsRule) -> DirectionPolicy {
+        let (isolated, isolated_audit) = self.isolation();
         let settings = self.class.settings;
         let default_deny = if self.egress { settings.deny_egress } else { settings.deny_ingress };
 

@@ -109,14 +109,16 @@ fn exact(endpoint: &Endpoint) -> (&[u8], u32) {
     (&endpoint.address, endpoint.port)
 }
 
-fn cidrs_overlap(a: &Cidr, b: &Cidr) -> bool {
-    let net = |cidr: &Cidr| {
-        let address = match <[u8; 4]>::try_from(cidr.address.as_slice()) {
-            Ok(octets) => IpAddr::from(octets),
-            Err(_) => IpAddr::from(<[u8; 16]>::try_from(cidr.address.as_slice()).ok()?),
-        };
-        ipnet::IpNet::new(address, u8::try_from(cidr.prefix_length).ok()?).ok()
+/// A range as resources write it; nothing where it is none.
+pub(super) fn net(cidr: &Cidr) -> Option<ipnet::IpNet> {
+    let address = match <[u8; 4]>::try_from(cidr.address.as_slice()) {
+        Ok(octets) => IpAddr::from(octets),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(cidr.address.as_slice()).ok()?),
     };
+    ipnet::IpNet::new(address, u8::try_from(cidr.prefix_length).ok()?).ok()
+}
+
+fn cidrs_overlap(a: &Cidr, b: &Cidr) -> bool {
     match (net(a), net(b)) {
         (Some(a), Some(b)) => a.contains(&b.network()) || b.contains(&a.network()),
         _ => false,

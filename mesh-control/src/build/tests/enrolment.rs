@@ -1,5 +1,7 @@
 //! Who is in the mesh, who is refused, which ports the kubelet may dial (SEMANTICS 1 and 3).
 
+use mesh_api::condition::ENROLLED;
+
 use super::Mesh;
 
 fn mesh(namespace_labels: &str, pod_labels: &str, spec: &str) -> Mesh {
@@ -24,7 +26,7 @@ const PLAIN: &str = "containers: [{name: main}]";
 fn the_pods_own_label_wins_over_the_namespaces() {
     let enrolled = |namespace: &str, pod: &str| {
         let mesh = mesh(namespace, pod, PLAIN);
-        assert!(mesh.condition("Pod/shop/a", "Enrolled").is_none());
+        assert!(mesh.condition("Pod/shop/a", ENROLLED).is_none());
         mesh.workload("n1", "shop/a/u").unwrap().enrolled
     };
     assert!(!enrolled("", ""));
@@ -40,7 +42,7 @@ fn what_cannot_be_enrolled_is_refused_with_the_reason() {
         let mesh = mesh("mesh.internal/mode: enabled", pod_labels, spec);
         let workload = mesh.workload("n1", "shop/a/u").unwrap();
         assert!(!workload.enrolled, "{spec}");
-        let condition = mesh.condition("Pod/shop/a", "Enrolled").unwrap();
+        let condition = mesh.condition("Pod/shop/a", ENROLLED).unwrap();
         let reason = workload.local.unwrap().refused_reason;
         assert_eq!(reason, format!("{}: {}", condition.reason, condition.message));
         condition.reason.clone()
@@ -83,7 +85,7 @@ metadata: {name: a, namespace: shop, uid: u, labels: {mesh.internal/mode: enable
 spec: {nodeName: n1, runtimeClassName: safe, containers: [{name: main}]}
 ",
     );
-    assert_eq!(mesh.condition("Pod/shop/a", "Enrolled").unwrap().reason, "SandboxedRuntime");
+    assert_eq!(mesh.condition("Pod/shop/a", ENROLLED).unwrap().reason, "SandboxedRuntime");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The pods: labels, account and port vary, addresses tell them apart.
-fn pods() -> Vec<TestPod> {
+pub(super) fn pods() -> Vec<TestPod> {
     let mut pods = Vec::new();
     for (index, (namespace, account, app, role, http)) in [
         ("a", "s0", "x", "p", 8080),
@@ -38,7 +38,7 @@ fn pods() -> Vec<TestPod> {
 }
 
 /// Identities that are proven from an address that is no pod's.
-fn proven_alone() -> Vec<TestPod> {
+pub(super) fn proven_alone() -> Vec<TestPod> {
     let all = [("a", "s0"), ("a", "s1"), ("b", "s0"), ("b", "s1")].into_iter();
     all.map(|(namespace, account)| TestPod {
         namespace,
@@ -52,7 +52,7 @@ fn proven_alone() -> Vec<TestPod> {
     .collect()
 }
 
-fn world() -> String {
+pub(super) fn world() -> String {
     let mut text = String::new();
     for (namespace, env) in [("a", "dev"), ("b", "prod")] {
         text += &format!(
@@ -140,7 +140,7 @@ fn directions(cluster: bool, admin: bool) -> impl Strategy<Value = Value> {
     })
 }
 
-fn access() -> impl Strategy<Value = (&'static str, Value)> {
+pub(super) fn access() -> impl Strategy<Value = (&'static str, Value)> {
     let subject = select(vec![
         json!({"selector": {}}),
         json!({"selector": {"matchLabels": {"app": "x"}}}),
@@ -152,7 +152,7 @@ fn access() -> impl Strategy<Value = (&'static str, Value)> {
     })
 }
 
-fn cluster() -> impl Strategy<Value = Value> {
+pub(super) fn cluster() -> impl Strategy<Value = Value> {
     let subject = select(vec![
         json!({}),
         json!({"pods": {"matchLabels": {"app": "x"}}}),
@@ -170,7 +170,7 @@ fn cluster() -> impl Strategy<Value = Value> {
     })
 }
 
-fn document(kind: &str, namespace: &str, index: usize, spec: &Value) -> String {
+pub(super) fn document(kind: &str, namespace: &str, index: usize, spec: &Value) -> String {
     let name = format!("x{index:02}");
     let object = json!({"apiVersion": "mesh.internal/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec});
     format!("---\n{object}\n")
