@@ -4,23 +4,30 @@
 //! generated from them ([`definitions`]) and the controller parses with them. Every map refuses
 //! unknown fields. What a schema cannot say (one of two fields, no empty list) is a CEL rule
 //! here and is checked once more by the controller, which in `dir:` mode has no API server
-//! before it.
+//! before it. [`mod@schema`] has the forms and bounds that several kinds share, [`definition`] what is done
+//! to the generated whole.
 
 #[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
+#[expect(clippy::duplicated_attributes, reason = "two printed columns have the same type")]
 mod access_policy;
 #[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
+#[expect(clippy::duplicated_attributes, reason = "two printed columns have the same type")]
 mod cluster_access_policy;
+mod definition;
 #[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
+#[expect(clippy::duplicated_attributes, reason = "two printed columns have the same type")]
 mod mesh_config;
+#[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
 mod port;
 #[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
 mod rule;
+mod schema;
+#[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
 mod selector;
 mod status;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
-use schemars::{Schema, SchemaGenerator, json_schema};
 
 pub use access_policy::{AccessPolicy, AccessPolicySpec, TargetRef};
 pub use cluster_access_policy::{
@@ -39,13 +46,8 @@ pub use status::{Status, StatusCondition};
 /// The custom resource definitions of every kind, ready to be written out as YAML.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![AccessPolicy::crd(), ClusterAccessPolicy::crd(), MeshConfig::crd()]
-}
-
-/// The schema of a field whose inside is not described yet, because what it asks for is not
-/// built: anything goes, and the controller refuses it by name.
-fn not_built(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+    let generated = [AccessPolicy::crd(), ClusterAccessPolicy::crd(), MeshConfig::crd()];
+    generated.into_iter().map(definition::served).collect()
 }
 
 #[cfg(test)]

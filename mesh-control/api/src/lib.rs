@@ -3,13 +3,16 @@
 //! - [`discovery`] and [`resources`]: the delta ADS protocol and the resources it carries,
 //!   generated from `proto/`.
 //! - [`certificates`]: how agents get theirs, generated likewise; [`NodeId`] and [`NodeTag`]: whose.
+//! - [`reports`]: what agents tell of their pods.
 //! - [`GroupId`] and [`SpiffeId`]: how a pod's class and its identity are written.
 //! - [`labels`]: every label and annotation key of the mesh, once.
 //! - [`condition`]: the status conditions that objects get.
 //! - [`duration`]: how durations are written.
 //! - [`memory`]: keeping keys in memory from being read.
+//! - [`admin`]: reaching an admin socket from outside its pod.
 //! - `crd` (feature `crd`): the custom resources as their YAML is written.
 
+pub mod admin;
 pub mod certificates;
 pub mod condition;
 #[cfg(feature = "crd")]
@@ -20,6 +23,7 @@ mod group;
 pub mod labels;
 pub mod memory;
 mod node;
+pub mod reports;
 pub mod resources;
 mod spiffe;
 

@@ -16,6 +16,7 @@ pub const DEFAULT_PRIORITY: u16 = 1000;
     version = "v1alpha1",
     kind = "ClusterAccessPolicy",
     plural = "clusteraccesspolicies",
+    doc = "Rules of the cluster's owner, before and after the AccessPolicies of the namespaces.",
     category = "meshinternal",
     shortname = "capol",
     status = "Status"
@@ -42,6 +43,12 @@ pub const DEFAULT_PRIORITY: u16 = 1000;
 #[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = ("has(self.ingress) || has(self.egress)", "ingress or egress is needed"))]
+#[x_kube(validation = Rule::new("self.tier == 'Admin' || !has(self.ingress) || self.ingress.all(rule, !has(rule.action) || rule.action != 'Pass')")
+    .message("action: Pass is for the Admin tier only; write Allow or Deny")
+    .field_path(".ingress"))]
+#[x_kube(validation = Rule::new("self.tier == 'Admin' || !has(self.egress) || self.egress.all(rule, !has(rule.action) || rule.action != 'Pass')")
+    .message("action: Pass is for the Admin tier only; write Allow or Deny")
+    .field_path(".egress"))]
 pub struct ClusterAccessPolicySpec {
     /// Before or after the AccessPolicies.
     pub tier: Tier,
@@ -56,9 +63,11 @@ pub struct ClusterAccessPolicySpec {
     pub mode: Mode,
     /// Rules about connections that arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub ingress: Option<Vec<IngressRule>>,
     /// Rules about connections that leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub egress: Option<Vec<EgressRule>>,
 }
 

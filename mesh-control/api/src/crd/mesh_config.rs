@@ -1,15 +1,22 @@
 //! `MeshConfig`: the settings of the whole mesh. There is one, named `default`.
 
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LabelSelector, Status};
+use super::{
+    LabelSelector, Status,
+    schema::{LABEL, SUBDOMAIN, TRUST_DOMAIN, duration_pattern, issuer_ttl, root_ttl, workload_ttl},
+};
 
 /// What the `MeshConfig` says; everything has a default.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(group = "mesh.internal", version = "v1alpha1", kind = "MeshConfig", category = "meshinternal")]
-#[kube(shortname = "mcfg", status = "Status")]
+#[kube(
+    shortname = "mcfg",
+    status = "Status",
+    doc = "The settings of the whole mesh; there is one, named default."
+)]
 #[kube(printcolumn(
     name = "Accepted",
     type_ = "string",
@@ -32,17 +39,19 @@ use super::{LabelSelector, Status};
     priority = 1
 ))]
 #[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
-#[kube(validation = Rule::new("self.metadata.name == 'default'").message("the only MeshConfig is named default"))]
+#[kube(validation = Rule::new("self.metadata.name == 'default'").message("metadata.name: the only MeshConfig is named default"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MeshConfigSpec {
     /// SPIFFE trust domain, `cluster.local` where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255), pattern(TRUST_DOMAIN))]
     pub trust_domain: Option<String>,
     /// What holds where no policy decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<Defaults>,
     /// Defaults of single namespaces. Of several that name one namespace the strictest counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub namespaces: Option<Vec<NamespaceDefaults>>,
     /// Which pods are in the mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,7 +100,7 @@ defaults! {
     /// [`Defaults`] of the namespaces that `names` lists; what it leaves out stays as in `defaults`.
     NamespaceDefaults {
         /// The namespaces; at least one.
-        #[schemars(length(min = 1))]
+        #[schemars(length(min = 1, max = 1024), inner(length(min = 1, max = 63), pattern(LABEL)))]
         pub names: Vec<String>,
     }
 }
@@ -161,17 +170,22 @@ pub enum UnknownPods {
 ///
 /// Durations are a number with `h`, `m` or `s`, or several of them, such as `24h` or `1h30m`. A
 /// change counts for certificates that are made from then on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = twice("workloadTTL", "24h", "issuerTTL", "2160h"))]
+#[x_kube(validation = twice("issuerTTL", "2160h", "rootTTL", "87600h"))]
 pub struct CertificateAuthority {
     /// Life of a root that the controller generates; 87600h where it is left out.
     #[serde(default, rename = "rootTTL", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "root_ttl")]
     pub root_ttl: Option<String>,
     /// Life of an issuer that the controller generates; 2160h where it is left out.
     #[serde(default, rename = "issuerTTL", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "issuer_ttl")]
     pub issuer_ttl: Option<String>,
     /// Life of the certificates of workloads and nodes; 24h where it is left out.
     #[serde(default, rename = "workloadTTL", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "workload_ttl")]
     pub workload_ttl: Option<String>,
     /// The Secret that holds the issuer to sign with, as cert-manager writes it: `tls.crt`,
     /// `tls.key`, `ca.crt`. Where it is left out the controller's own directory counts.
@@ -179,13 +193,34 @@ pub struct CertificateAuthority {
     pub secret_ref: Option<SecretRef>,
 }
 
+/// That one life is at least twice another, so that what it issues can be renewed in time. What is no duration is
+/// refused elsewhere.
+fn twice(shorter: &str, shorter_default: &str, longer: &str, longer_default: &str) -> Rule {
+    let given = |name: &str, default: &str| {
+        let form = duration_pattern!();
+        format!(
+            "(has(self.{name}) && self.{name} != '' && self.{name}.matches('{form}') ? duration(self.{name}) : duration('{default}'))"
+        )
+    };
+    let (short, long) = (given(shorter, shorter_default), given(longer, longer_default));
+    let message = format!(
+        "{longer} ({longer_default} where it is left out) is less than twice {shorter} ({shorter_default} where it is left \
+         out), so that it could not be renewed in time; make {longer} longer or {shorter} shorter"
+    );
+    Rule::new(format!("{long}.getSeconds() >= 2 * {short}.getSeconds()"))
+        .message(message.as_str())
+        .field_path(format!(".{longer}"))
+}
+
 /// A Secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretRef {
     /// Its name.
+    #[schemars(length(min = 1, max = 253), pattern(SUBDOMAIN))]
     pub name: String,
     /// Its namespace.
+    #[schemars(length(min = 1, max = 63), pattern(LABEL))]
     pub namespace: String,
 }
 

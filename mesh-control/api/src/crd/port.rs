@@ -2,17 +2,27 @@
 
 use std::{borrow::Cow, fmt};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use kube::KubeSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::schema;
+
 /// A container port that a rule is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.endPort) || type(self.port) == int")
+    .message("endPort needs a number as port, not a name")
+    .field_path(".endPort"))]
+#[x_kube(validation = Rule::new("!has(self.endPort) || type(self.port) != int || self.endPort >= self.port")
+    .message("endPort is below port; write the last port of the range")
+    .field_path(".endPort"))]
 pub struct PortRule {
     /// The port's number, or the name that the pod gives it.
     pub port: PortRef,
     /// The last port of a range that starts at `port`; needs a number there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub end_port: Option<u16>,
     /// TCP where it is left out.
     #[serde(default)]
@@ -112,7 +122,7 @@ impl JsonSchema for PortRef {
         "PortRef".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-int-or-string": true })
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        schema::port(generator)
     }
 }

@@ -5,7 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LabelSelector, PortRule, not_built};
+use super::{
+    LabelSelector, PortRule,
+    schema::{LABEL, SPIFFE, SUBDOMAIN, cidrs, list_not_built, map_not_built, names_not_built},
+};
 
 /// Whether a policy is enforced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -58,39 +61,44 @@ macro_rules! rule {
         $(#[$kind])*
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
         #[x_kube(validation = ("has(self.ports) || !(has(self.http) || has(self.grpc) || has(self.jwt) || has(self.limit))", "http, grpc, jwt and limit need ports"))]
+        #[x_kube(validation = Rule::new("!has(self.http)").message("http is not built yet; take it out").field_path(".http"))]
+        #[x_kube(validation = Rule::new("!has(self.grpc)").message("grpc is not built yet; take it out").field_path(".grpc"))]
+        #[x_kube(validation = Rule::new("!has(self.jwt)").message("jwt is not built yet; take it out").field_path(".jwt"))]
+        #[x_kube(validation = Rule::new("!has(self.limit)").message("limit is not built yet; take it out").field_path(".limit"))]
         pub struct $name {
             /// How logs and `meshctl` call the rule.
             #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[schemars(length(max = 128))]
             pub name: Option<String>,
             /// Allow where it is left out.
             #[serde(default)]
             pub action: Action,
             $(#[$peers_says])*
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(length(min = 1))]
+            #[schemars(length(min = 1, max = 64))]
             pub $peers: Option<Vec<$peer>>,
             $(#[$ports_says])*
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(length(min = 1))]
+            #[schemars(length(min = 1, max = 64))]
             pub ports: Option<Vec<PortRule>>,
             $(#[$mtls_says])*
             #[serde(default)]
             pub mtls: Mtls,
             /// Not built yet.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(schema_with = "not_built")]
+            #[schemars(schema_with = "list_not_built")]
             pub http: Option<Value>,
             /// Not built yet.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(schema_with = "not_built")]
+            #[schemars(schema_with = "list_not_built")]
             pub grpc: Option<Value>,
             /// Not built yet.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(schema_with = "not_built")]
+            #[schemars(schema_with = "map_not_built")]
             pub jwt: Option<Value>,
             /// Not built yet.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(schema_with = "not_built")]
+            #[schemars(schema_with = "map_not_built")]
             pub limit: Option<Value>,
         }
     };
@@ -98,7 +106,9 @@ macro_rules! rule {
 
 rule! {
     /// A rule about connections that arrive at the selected pods.
-    #[x_kube(validation = ("!has(self.mtls) || self.mtls != 'Off'", "mtls: Off is for egress rules only"))]
+    #[x_kube(validation = Rule::new("!has(self.mtls) || self.mtls != 'Off'")
+        .message("mtls: Off is for egress rules only; write Preferred or Required")
+        .field_path(".mtls"))]
     IngressRule {
         /// Who: any entry. Anyone where it is left out; an empty list is refused.
         from: Source,
@@ -131,18 +141,18 @@ macro_rules! entry {
             /// Service accounts, any of them; of the policy's own namespace unless `namespaces` or
             /// `namespaceSelector` says which.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(length(min = 1))]
+            #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 253), pattern(SUBDOMAIN)))]
             pub service_accounts: Option<Vec<String>>,
             /// Namespaces by name, any of them.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(length(min = 1))]
+            #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 63), pattern(LABEL)))]
             pub namespaces: Option<Vec<String>>,
             /// Namespaces by label.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub namespace_selector: Option<LabelSelector>,
             /// SPIFFE IDs, any of them; `*` may stand for a whole namespace or service account.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(length(min = 1))]
+            #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 1024), pattern(SPIFFE)))]
             pub spiffe: Option<Vec<String>>,
             /// Pods by label; of the policy's own namespace unless `namespaces` or `namespaceSelector`
             /// says which, in a ClusterAccessPolicy of every namespace.
@@ -150,7 +160,7 @@ macro_rules! entry {
             pub pods: Option<LabelSelector>,
             /// Address ranges, any of them. `0.0.0.0/0` is every IPv4 address and no IPv6 address.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(length(min = 1))]
+            #[schemars(schema_with = "cidrs")]
             pub cidrs: Option<Vec<String>>,
             $($own)*
         }
@@ -159,20 +169,23 @@ macro_rules! entry {
 
 entry! {
     /// One entry of `from`: every field that is there must hold, at least one must be there.
+    #[x_kube(validation = ("has(self.serviceAccounts) || has(self.namespaces) || has(self.namespaceSelector) || has(self.spiffe) || has(self.pods) || has(self.cidrs)", "names nobody; name someone, or leave the list out for anyone"))]
     Source {}
 }
 
 entry! {
     /// One entry of `to`: every field that is there must hold, at least one must be there.
-    #[x_kube(validation = ("!has(self.services) || !(has(self.serviceAccounts) || has(self.namespaces) || has(self.namespaceSelector) || has(self.spiffe) || has(self.pods) || has(self.cidrs))", "services stands alone in its entry"))]
+    #[x_kube(validation = ("!has(self.services) || !(has(self.serviceAccounts) || has(self.namespaces) || has(self.namespaceSelector) || has(self.spiffe) || has(self.pods) || has(self.cidrs))", "services stands alone in its entry; write the other fields as an entry of their own"))]
+    #[x_kube(validation = ("has(self.serviceAccounts) || has(self.namespaces) || has(self.namespaceSelector) || has(self.spiffe) || has(self.pods) || has(self.cidrs) || has(self.services) || has(self.fqdns)", "names nobody; name someone, or leave the list out for anyone"))]
+    #[x_kube(validation = Rule::new("!has(self.fqdns)").message("fqdns is not built yet; take it out").field_path(".fqdns"))]
     Destination {
         /// Services, any of them: their addresses and every endpoint behind them. Stands alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(length(min = 1))]
+        #[schemars(length(min = 1, max = 64))]
         pub services: Option<Vec<ServiceRef>>,
         /// Not built yet.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(schema_with = "not_built")]
+        #[schemars(schema_with = "names_not_built")]
         pub fqdns: Option<Value>,
     }
 }
@@ -182,8 +195,10 @@ entry! {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceRef {
     /// The Service's name.
+    #[schemars(length(min = 1, max = 63), pattern(LABEL))]
     pub name: String,
     /// Its namespace; the policy's own where it is left out, required in a ClusterAccessPolicy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), pattern(LABEL))]
     pub namespace: Option<String>,
 }

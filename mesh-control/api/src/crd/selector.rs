@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::schema::{LABEL_KEY, LABEL_VALUE, match_labels};
 
 /// Selects by labels: every part must hold. The empty selector selects everything.
 ///
@@ -14,22 +17,29 @@ use serde::{Deserialize, Serialize};
 pub struct LabelSelector {
     /// Labels that must be present with exactly this value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "match_labels")]
     pub match_labels: BTreeMap<String, String>,
     /// Further requirements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub match_expressions: Vec<Requirement>,
 }
 
 /// One requirement on the value of a label.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("(self.operator == 'In' || self.operator == 'NotIn') == (has(self.values) && self.values.size() > 0)")
+    .message("In and NotIn need values, Exists and DoesNotExist take none")
+    .field_path(".values"))]
 pub struct Requirement {
     /// The label's key.
+    #[schemars(length(min = 1, max = 317), pattern(LABEL_KEY))]
     pub key: String,
     /// How the value is compared.
     pub operator: Operator,
     /// What it is compared with; empty for `Exists` and `DoesNotExist`, else not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 63), pattern(LABEL_VALUE)))]
     pub values: Vec<String>,
 }
 

@@ -79,3 +79,72 @@ fn errors_name_the_field_and_the_valid_names() {
     let typo = error::<AccessPolicySpec>(serde_json::json!({"selector": {"matchLabel": {}}}));
     assert!(typo.contains("`matchLabel`"), "{typo}");
 }
+
+/// Calls back with every schema of a spec and where it is.
+fn each_schema(schema: &serde_json::Value, path: &str, see: &mut impl FnMut(&str, &serde_json::Value)) {
+    see(path, schema);
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        each_schema(field, &format!("{path}.{name}"), see);
+    }
+    for below in ["items", "additionalProperties"] {
+        if schema[below].is_object() {
+            each_schema(&schema[below], &format!("{path}.{below}"), see);
+        }
+    }
+}
+
+fn each_schema_of_all(mut see: impl FnMut(&str, &serde_json::Value)) {
+    for crd in definitions() {
+        let schema = serde_json::to_value(crd.spec.versions[0].schema.as_ref().unwrap()).unwrap();
+        let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
+        each_schema(spec, &format!("{} spec", crd.spec.names.kind), &mut see);
+    }
+}
+
+/// The API server reckons what rules cost by these bounds, and refuses a definition that may cost too much.
+#[test]
+fn everything_that_repeats_has_a_bound() {
+    each_schema_of_all(|path, schema| {
+        let has = |keyword: &str| !schema[keyword].is_null();
+        let is_bounded = match schema["type"].as_str() {
+            Some("array") => has("maxItems"),
+            Some("string") => has("maxLength") || has("enum"),
+            Some("integer") => has("maximum"),
+            Some("object") if has("additionalProperties") => has("maxProperties"),
+            _ => true,
+        };
+        assert!(is_bounded, "{path}: {schema}");
+    });
+}
+
+/// What the API server drops in silence could be what made a rule narrow.
+#[test]
+fn nothing_that_was_written_is_dropped() {
+    each_schema_of_all(|path, schema| {
+        let Some(fields) = schema["properties"].as_object() else { return };
+        assert_eq!(schema["x-kubernetes-preserve-unknown-fields"], true, "{path}");
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        for (name, field) in fields.iter().filter(|(name, _)| !required.contains(&name.as_str().into())) {
+            // With a default, no value means that one: only what is the spec's own has one.
+            let is_own = path.ends_with(" spec");
+            assert!(field["nullable"] == true || (is_own && !field["default"].is_null()), "{path}.{name}");
+        }
+    });
+}
+
+#[test]
+fn kinds_of_one_scope_say_what_the_other_must_not() {
+    let schemas: Vec<_> = definitions()
+        .iter()
+        .map(|crd| serde_json::to_value(crd.spec.versions[0].schema.as_ref().unwrap()).unwrap())
+        .collect();
+    let rule = |index: usize, direction: &str| {
+        schemas[index]["openAPIV3Schema"]["properties"]["spec"]["properties"][direction]["items"]["properties"].clone()
+    };
+    assert_eq!(rule(0, "egress")["action"]["enum"], serde_json::json!(["Allow", "Deny"]));
+    assert_eq!(rule(1, "ingress")["action"]["enum"], serde_json::json!(["Allow", "Deny", "Pass"]));
+    let needed =
+        |index| rule(index, "egress")["to"]["items"]["properties"]["services"]["items"]["required"].clone();
+    assert_eq!(needed(0), serde_json::json!(["name"]));
+    assert_eq!(needed(1), serde_json::json!(["name", "namespace"]));
+}
