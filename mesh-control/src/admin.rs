@@ -3,7 +3,12 @@
 
 mod authority;
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http_body_util::Full;
 use hyper::{
@@ -18,7 +23,11 @@ use mesh_api::condition::Condition;
 use serde::{Deserialize, Serialize};
 use tokio::{net::UnixListener, sync::Semaphore};
 
-use crate::{ca::Authority, pipeline::Shared, status::report};
+use crate::{
+    ca::Authority,
+    pipeline::Shared,
+    status::{enrolments, report, with_enrolments},
+};
 
 /// Connections that are served at a time.
 const CONNECTIONS: usize = 32;
@@ -98,9 +107,14 @@ pub async fn serve(listener: UnixListener, shared: Arc<Shared>, authority: Arc<A
         };
         let (shared, authority) = (shared.clone(), authority.clone());
         tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let response = respond(&request, &shared, &authority);
-                async { Ok::<_, Infallible>(response) }
+            let service = service_fn(|request: Request<Incoming>| {
+                let (shared, authority) = (shared.clone(), authority.clone());
+                // What changes the authority waits for where its state is kept.
+                let answered = tokio::task::spawn_blocking(move || respond(&request, &shared, &authority));
+                async {
+                    let stopping = || refuse(StatusCode::SERVICE_UNAVAILABLE, "the controller is stopping");
+                    Ok::<_, Infallible>(answered.await.unwrap_or_else(|_| stopping()))
+                }
             });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -174,7 +188,9 @@ pub fn status(shared: &Shared) -> StatusReport {
             name: name.to_string(),
         }
     };
-    let objects = report(&conditions, &shared.store, &shared.acks).into_iter();
+    let objects = report(&conditions, &shared.store, &shared.acks);
+    let standings = enrolments(&conditions, &shared.reports, &shared.acks, Instant::now());
+    let objects = with_enrolments(objects, standings).into_iter();
     StatusReport {
         sequence: *shared.store.sequence().borrow(),
         source_error: shared.source_error(),

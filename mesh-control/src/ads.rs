@@ -15,7 +15,7 @@ mod store;
 mod stream;
 mod subscription;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use acks::{Acks, NodeAcks, Refusal};
 pub use server::{Ads, ListenError, listen};

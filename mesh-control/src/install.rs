@@ -8,6 +8,8 @@
 
 mod chart;
 mod definitions;
+mod fields;
+mod made;
 mod overlay;
 mod render;
 mod template;
@@ -17,6 +19,7 @@ mod values;
 mod yaml;
 
 pub use definitions::DefinitionError;
+pub use made::by_controller;
 pub use overlay::{Assignment, OverlayError, defaults, lay_over, read as read_values};
 pub use render::{Document, Release, RenderError, documents, render};
 pub use template::TemplateError;
@@ -50,6 +53,7 @@ pub fn generated() -> Result<BTreeMap<String, String>, GenerateError> {
         files.insert(format!("deploy/crds/{}.yaml", definition.plural), definition.plain());
         files.insert(format!("deploy/chart/{}", definition.template_path()), definition.template());
     }
+    files.insert(format!("deploy/chart/{}", fields::PATH), fields::template()?);
     let schema = serde_json::to_string_pretty(&values::schema())? + "\n";
     files.insert("deploy/chart/values.schema.json".to_owned(), schema);
     let mut values = defaults();

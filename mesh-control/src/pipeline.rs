@@ -10,6 +10,7 @@ use crate::{
     build::{Builder, SINGLETON},
     ca::{Demand, Placements},
     objects::{Conditions, ObjectName, ObjectRef},
+    reports::Reports,
     source::{Snapshot, Source, SourceError},
 };
 
@@ -22,6 +23,8 @@ pub struct Shared {
     pub acks: Arc<Acks>,
     /// Where pods are.
     pub placements: Arc<Placements>,
+    /// What nodes say of their pods.
+    pub reports: Arc<Reports>,
     conditions: watch::Sender<Arc<Conditions>>,
     demand: watch::Sender<Option<Demand>>,
     authority: Mutex<Option<Condition>>,
@@ -30,10 +33,12 @@ pub struct Shared {
 
 impl Default for Shared {
     fn default() -> Self {
+        let placements = Arc::<Placements>::default();
         Self {
             store: Arc::default(),
             acks: Arc::default(),
-            placements: Arc::default(),
+            reports: Arc::new(Reports::new(placements.clone())),
+            placements,
             conditions: watch::Sender::new(Arc::default()),
             demand: watch::Sender::new(None),
             authority: Mutex::default(),

@@ -10,14 +10,18 @@ use tokio::sync::watch;
 use super::subscription::Event;
 use crate::build::{ResourceKey, ResourceKind};
 
+/// Streams that a node has at once: of an agent, and of the one that is taking its place.
+const STREAMS: usize = 2;
+
 /// The answers of every connected node.
 #[derive(Debug)]
 pub struct Acks {
-    nodes: Mutex<BTreeMap<Arc<str>, NodeAcks>>,
+    /// Of each of a node's streams, the oldest first; never none.
+    nodes: Mutex<BTreeMap<Arc<str>, Vec<NodeAcks>>>,
     changes: watch::Sender<u64>,
 }
 
-/// The answers of one node, for as long as it is connected.
+/// The answers of one stream of a node, for as long as it is connected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeAcks {
     /// The stream that they came on.
@@ -49,36 +53,46 @@ impl Acks {
         self.changes.subscribe()
     }
 
-    /// The answers of every connected node.
+    /// The answers of every connected node, on its newest stream.
     pub fn snapshot(&self) -> BTreeMap<Arc<str>, NodeAcks> {
-        self.lock().clone()
+        let nodes = self.lock();
+        nodes.iter().filter_map(|(node, streams)| Some((node.clone(), streams.last()?.clone()))).collect()
     }
 
-    /// A node's stream begins. An older one of the same node no longer counts.
+    /// A node's stream begins. Of older ones of the same node only the last goes on.
     pub(super) fn connected(&self, node: &Arc<str>, stream: u64) {
-        self.lock().insert(node.clone(), NodeAcks { stream, ..NodeAcks::default() });
+        let mut nodes = self.lock();
+        let streams = nodes.entry(node.clone()).or_default();
+        streams.push(NodeAcks { stream, ..NodeAcks::default() });
+        let too_many = streams.len().saturating_sub(STREAMS);
+        streams.drain(..too_many);
+        drop(nodes);
         self.notify();
     }
 
     /// A stream ends.
     pub(super) fn disconnected(&self, node: &Arc<str>, stream: u64) {
         let mut nodes = self.lock();
-        if nodes.get(node).is_some_and(|acks| acks.stream == stream) {
-            nodes.remove(node);
+        if let Some(streams) = nodes.get_mut(node) {
+            streams.retain(|acks| acks.stream != stream);
+            if streams.is_empty() {
+                nodes.remove(node);
+            }
         }
         drop(nodes);
         self.notify();
     }
 
-    /// Whether a stream is still its node's newest.
+    /// Whether a stream still goes on.
     pub(super) fn is_current(&self, node: &Arc<str>, stream: u64) -> bool {
-        self.lock().get(node).is_some_and(|acks| acks.stream == stream)
+        self.lock().get(node).is_some_and(|streams| streams.iter().any(|acks| acks.stream == stream))
     }
 
     /// What a stream's agent answered.
     pub(super) fn record(&self, node: &Arc<str>, stream: u64, events: Vec<Event>) {
         let mut nodes = self.lock();
-        let Some(acks) = nodes.get_mut(node).filter(|acks| acks.stream == stream) else { return };
+        let streams = nodes.get_mut(node).into_iter().flatten();
+        let Some(acks) = streams.into_iter().find(|acks| acks.stream == stream) else { return };
         let mut changed = false;
         for event in events {
             match event {
@@ -108,11 +122,12 @@ impl Acks {
         }
     }
 
-    /// The connected nodes that hold another version of a resource than this, or none.
+    /// The connected nodes that hold another version of a resource than this, or none, on any of their streams.
     pub fn lacking(&self, key: &ResourceKey, version: &str) -> Vec<Arc<str>> {
         let nodes = self.lock();
         let lacks = |acks: &NodeAcks| acks.held.get(key).map(String::as_str) != Some(version);
-        nodes.iter().filter(|(_, acks)| lacks(acks)).map(|(node, _)| node.clone()).collect()
+        let lacking = nodes.iter().filter(|(_, streams)| streams.iter().any(lacks));
+        lacking.map(|(node, _)| node.clone()).collect()
     }
 
     /// The connected nodes.
@@ -124,7 +139,7 @@ impl Acks {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, NodeAcks>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Vec<NodeAcks>>> {
         // Entries are written whole, so what a panic left behind is still true.
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }

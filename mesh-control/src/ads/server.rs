@@ -55,7 +55,7 @@ impl Ads {
 
     /// The same to whoever names a node, for tests of the protocol without TLS.
     #[cfg(test)]
-    pub(super) fn open(store: Arc<Store>, acks: Arc<Acks>) -> Self {
+    pub(crate) fn open(store: Arc<Store>, acks: Arc<Acks>) -> Self {
         Self { store, acks, streams: Arc::default(), gate: Gate::Anybody }
     }
 

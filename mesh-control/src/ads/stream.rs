@@ -159,7 +159,7 @@ impl Session {
                 }
                 changed = answers.changed() => {
                     if changed.is_ok() && !self.acks.is_current(&self.node, self.id) {
-                        return Err(Status::aborted("a newer stream of this node has taken over"));
+                        return Err(Status::aborted("newer streams of this node have taken over"));
                     }
                 }
             }

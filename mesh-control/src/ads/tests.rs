@@ -1,6 +1,6 @@
 //! A real client over a Unix socket.
 
-mod client;
+pub(crate) mod client;
 mod order;
 mod protocol;
 
@@ -141,7 +141,10 @@ async fn a_refused_resource_shows_in_status_and_waits_for_a_change() {
         let (_, of_policy) = reported.into_iter().find(|(object, _)| object.kind == "AccessPolicy").unwrap();
         of_policy.into_iter().find(|condition| condition.kind == "Programmed").unwrap()
     };
-    assert_eq!(programmed(&controller, &conditions).message, "0/1 nodes; waiting for n1 (not connected)");
+    assert_eq!(
+        programmed(&controller, &conditions).message,
+        "0/1 nodes at generation 4; waiting for n1 (not connected)"
+    );
     let mut client = controller.connect("n1").await;
     client.subscribe("PodPolicy", &["*"], &[]).await;
     let sent = client.receive("PodPolicy").await;
@@ -160,7 +163,7 @@ async fn a_refused_resource_shows_in_status_and_waits_for_a_change() {
         .set(&(pod("a", "n1", true) + &pod("b", "n1", true) + &POLICY.replace("ingress: []", "egress: []")));
     assert_eq!(client.take("PodPolicy").await.updated, ["shop/a/u-a", "shop/b/u-b"]);
     client.settled().await;
-    assert_eq!(programmed(&controller, &conditions).message, "1/1 nodes");
+    assert_eq!(programmed(&controller, &conditions).message, "1/1 nodes at generation 4");
 }
 
 #[tokio::test]
@@ -196,7 +199,7 @@ async fn an_agent_may_ask_for_less() {
 }
 
 #[tokio::test]
-async fn the_newest_stream_of_a_node_takes_over() {
+async fn two_streams_of_a_node_go_on_and_the_oldest_of_three_is_ended() {
     let mut controller = Controller::start();
     controller.set(&pod("a", "n1", true));
     let mut old = controller.connect("n1").await;
@@ -205,7 +208,16 @@ async fn the_newest_stream_of_a_node_takes_over() {
     let mut new = controller.connect("n1").await;
     new.subscribe("Workload", &["*"], &[]).await;
     new.take("Workload").await;
-    assert!(old.ended().await.contains("a newer stream of this node"));
+    // Of an agent that is being replaced, and of the one that replaces it.
+    controller.set(&(pod("a", "n1", true) + &pod("b", "n1", true)));
+    old.take("Workload").await;
+    new.take("Workload").await;
+    let mut newest = controller.connect("n1").await;
+    newest.subscribe("Workload", &["*"], &[]).await;
+    newest.take("Workload").await;
+    assert!(old.ended().await.contains("newer streams of this node"));
+    controller.set(&pod("a", "n1", true));
+    new.take("Workload").await;
 }
 
 #[tokio::test]

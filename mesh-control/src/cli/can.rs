@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{ClientError, encode};
 use super::endpoint::{Destination, EndpointError, source};
 use super::output::{View, cell, table};
-use super::run_dir::Node;
+use super::place::{Node, each};
 use super::{CanArguments, CliError, Outcome};
 
 /// A node's answer.
@@ -62,27 +62,33 @@ struct Pod {
     addresses: Vec<IpAddr>,
 }
 
-/// Asks and joins the answers. `asked` names the node that is asked for the way out.
+/// Asks and joins the answers. `asked` names the node that is asked for the way out, `known` the one
+/// that has the pod of one of the two, where that is known without asking.
 pub(super) async fn can(
     nodes: &[Node],
     asked: Option<&str>,
+    known: Option<&str>,
     arguments: &CanArguments,
 ) -> Result<(View, Outcome), CliError> {
     let from = source(&arguments.source)?;
     let destination = Destination::parse(&arguments.destination)?;
-    let (pods, silent) = pods_of(nodes).await;
+    let named = |name: Option<&str>| nodes.iter().find(|node| Some(node.name.as_str()) == name);
+    if let (Some(known), None) = (known, asked.or_else(|| named(known).map(|node| node.name.as_str()))) {
+        return Err(EndpointError::NoAgent(known.to_owned()).into());
+    }
+    let (pods, silent) = if known.is_some() { (Vec::new(), None) } else { pods_of(nodes).await };
     let is_source = |pod: &Pod| match &from {
         Ok(address) => pod.addresses.contains(address),
         Err((namespace, name)) => (&pod.namespace, &pod.name) == (namespace, name),
     };
     let home = pods.iter().find(|(_, pod)| is_source(pod)).map(|(node, _)| *node);
-    if home.is_none() && from.is_err() {
+    if home.is_none() && known.is_none() && from.is_err() {
         // It may be on a node that does not answer.
         return Err(
             silent.map_or_else(|| EndpointError::NoPod(arguments.source.clone()).into(), CliError::from)
         );
     }
-    let home = nodes.iter().find(|node| Some(node.name.as_str()) == asked).or(home);
+    let home = named(asked).or_else(|| named(known)).or(home);
     let mut can = match home {
         Some(node) => ask(node, &arguments.source, &destination, arguments.udp).await?,
         // A stranger's own way out is nobody's to judge: whoever knows the destination is asked.
@@ -110,8 +116,10 @@ fn outcome(endpoints: &[Judged]) -> Outcome {
 async fn pods_of(nodes: &[Node]) -> (Vec<(&Node, Pod)>, Option<ClientError>) {
     let mut pods = Vec::new();
     let mut silent = None;
-    for node in nodes {
-        match node.agent.get::<Vec<Pod>>("/pods").await {
+    for (node, answer) in
+        each(nodes, |node| async move { (node, node.agent.get::<Vec<Pod>>("/pods").await) }).await
+    {
+        match answer {
             Ok(of_node) => pods.extend(of_node.into_iter().map(|pod| (node, pod))),
             Err(error) => silent = Some(error),
         }

@@ -1,7 +1,7 @@
 //! One request to one socket: HTTP/1.1 with JSON.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
@@ -10,10 +10,14 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
+use super::exec::InPod;
+use crate::source::told;
+
 /// How long an answer may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// The longest answer, bytes.
 const ANSWER_BYTES: usize = 256 << 20;
 
@@ -23,6 +27,9 @@ pub(super) enum ClientError {
     /// Nobody listens.
     #[error("{who} does not answer at {}: {source}; is it running? its log is in the run directory's logs/", .socket.display())]
     Connect { who: String, socket: PathBuf, source: io::Error },
+    /// There is nobody.
+    #[error("{who} cannot be asked: {why}")]
+    Nowhere { who: String, why: String },
     /// It did not answer in time.
     #[error("{who} did not answer within {} seconds; it may be stopped or overloaded", ANSWER_WITHIN.as_secs())]
     TimedOut { who: String },
@@ -45,12 +52,23 @@ impl ClientError {
 }
 
 /// Somebody to ask: who it is, for people, and where it listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Socket {
     /// Such as `node n1`.
     pub who: String,
-    /// Its admin socket.
-    pub path: PathBuf,
+    /// Where its admin socket is.
+    pub at: At,
+}
+
+/// Where an admin socket is.
+#[derive(Clone)]
+pub(super) enum At {
+    /// On this machine.
+    Path(PathBuf),
+    /// In a pod's container.
+    Pod(InPod),
+    /// Nobody can be asked, and why.
+    Nowhere(String),
 }
 
 impl Socket {
@@ -59,7 +77,7 @@ impl Socket {
     /// # Errors
     /// When nobody answers, or refuses, or answers something else.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        ask(&self.who, &self.path, Method::GET, path).await
+        self.ask(Method::GET, path).await
     }
 
     /// Has `path` done.
@@ -67,57 +85,72 @@ impl Socket {
     /// # Errors
     /// As [`Socket::get`].
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        ask(&self.who, &self.path, Method::POST, path).await
+        self.ask(Method::POST, path).await
     }
-}
 
-async fn ask<T: DeserializeOwned>(
-    who: &str,
-    socket: &Path,
-    method: Method,
-    path: &str,
-) -> Result<T, ClientError> {
-    let exchange = tokio::time::timeout(ANSWER_WITHIN, exchange(who, socket, method, path));
-    let (status, body) = exchange.await.map_err(|_| ClientError::TimedOut { who: who.to_owned() })??;
-    if !status.is_success() {
-        #[derive(Deserialize)]
-        struct Refusal {
-            error: String,
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        let who = &self.who;
+        let exchange = tokio::time::timeout(ANSWER_WITHIN, self.exchange(method, path));
+        let (status, body) = exchange.await.map_err(|_| ClientError::TimedOut { who: who.clone() })??;
+        if !status.is_success() {
+            #[derive(Deserialize)]
+            struct Refusal {
+                error: String,
+            }
+            let message = serde_json::from_slice::<Refusal>(&body)
+                .map_or_else(|_| format!("{status} to {path}"), |refusal| refusal.error);
+            return Err(ClientError::Refused { who: who.clone(), status, message });
         }
-        let message = serde_json::from_slice::<Refusal>(&body)
-            .map_or_else(|_| format!("{status} to {path}"), |refusal| refusal.error);
-        return Err(ClientError::Refused { who: who.to_owned(), status, message });
+        serde_json::from_slice(&body).map_err(|source| ClientError::Form { who: who.clone(), source })
     }
-    serde_json::from_slice(&body).map_err(|source| ClientError::Form { who: who.to_owned(), source })
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let broken = |why: String| ClientError::Broken { who: self.who.clone(), why };
+        match &self.at {
+            At::Path(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(|source| ClientError::Connect {
+                    who: self.who.clone(),
+                    socket: socket.clone(),
+                    source,
+                })?;
+                exchange(stream, method, path).await.map_err(broken)
+            }
+            At::Pod(pod) => {
+                let mut process = pod.open().await.map_err(broken)?;
+                let answer = exchange(process.stream().map_err(broken)?, method, path).await;
+                match answer {
+                    Ok(answer) => Ok(answer),
+                    Err(why) => Err(broken(process.told().await.unwrap_or(why))),
+                }
+            }
+            At::Nowhere(why) => Err(ClientError::Nowhere { who: self.who.clone(), why: why.clone() }),
+        }
+    }
 }
 
+/// One request and its answer.
 async fn exchange(
-    who: &str,
-    socket: &Path,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     method: Method,
     path: &str,
-) -> Result<(StatusCode, Bytes), ClientError> {
-    let broken = |why: String| ClientError::Broken { who: who.to_owned(), why };
-    let stream = UnixStream::connect(socket).await.map_err(|source| ClientError::Connect {
-        who: who.to_owned(),
-        socket: socket.to_owned(),
-        source,
-    })?;
-    let (mut requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| broken(error.to_string()))?;
+) -> Result<(StatusCode, Bytes), String> {
+    let told = |error: hyper::Error| told(&error);
+    let (mut requests, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header("host", "mesh")
+        // Whoever passes this on ends when the answer does.
+        .header("connection", "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|error| broken(error.to_string()))?;
+        .map_err(|error| error.to_string())?;
     // Owns `requests`: while that lives, the connection stays open for another one.
     let answered = async move {
-        let response = requests.send_request(request).await.map_err(|error| broken(error.to_string()))?;
+        let response = requests.send_request(request).await.map_err(told)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES);
-        let body = body.collect().await.map_err(|error| broken(error.to_string()))?;
+        let body = body.collect().await.map_err(|error| error.to_string())?;
         Ok((status, body.to_bytes()))
     };
     // The connection moves the bytes; the answer is there before or as it ends.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::output::{View, outline};
-use super::run_dir::Node;
+use super::place::Node;
 use super::{CliError, Outcome};
 
 /// Asks every node.

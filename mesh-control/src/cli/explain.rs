@@ -1,13 +1,20 @@
 //! `meshctl explain`: what was refused or failed lately, what that means and what to check. The
-//! texts are the agents': a reason has one explanation, wherever it is read.
+//! texts are the agents': a reason has one explanation, wherever it is read. [`mod@pod`] and [`mod@service`] tell
+//! of one object.
+
+mod pod;
+mod service;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::client::encode;
 use super::output::View;
-use super::run_dir::Node;
-use super::{CliError, ExplainArguments, Outcome};
+use super::place::{Node, each};
+use super::{CliError, Outcome};
+
+pub(super) use pod::pod;
+pub(super) use service::service;
 
 /// There is no such reason.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +70,30 @@ struct Explained {
     unanswered: Vec<String>,
 }
 
+impl Explained {
+    /// Whether there is nothing to tell.
+    fn is_empty(&self) -> bool {
+        self.failures.is_empty() && self.unanswered.is_empty()
+    }
+}
+
 /// Asks every node; who does not answer is part of the answer, unless nobody does.
-pub(super) async fn explain(nodes: &[Node], wanted: &ExplainArguments) -> Result<(View, Outcome), CliError> {
+pub(super) async fn explain(
+    nodes: &[Node],
+    reason: Option<&str>,
+    pod: Option<&str>,
+) -> Result<(View, Outcome), CliError> {
+    let explained = collected(nodes, reason, pod).await?;
+    let outcome = if explained.is_empty() { Outcome::Yes } else { Outcome::No };
+    Ok((View::new(&explained, text(&explained)), outcome))
+}
+
+async fn collected(nodes: &[Node], reason: Option<&str>, pod: Option<&str>) -> Result<Explained, CliError> {
     let mut known: Vec<Reason> = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
     let mut errors = Vec::new();
-    for node in nodes {
-        match ask(node, wanted.pod.as_deref()).await {
+    for (node, answer) in each(nodes, |node| async move { (node, ask(node, pod).await) }).await {
+        match answer {
             Ok((reasons, of_node)) => {
                 // Agents of several versions may know different ones.
                 let new = |reason: &Reason| known.iter().all(|one| one.name != reason.name);
@@ -86,15 +110,13 @@ pub(super) async fn explain(nodes: &[Node], wanted: &ExplainArguments) -> Result
         return Err(error);
     }
     failures.sort_by(|a, b| b.time.cmp(&a.time));
-    let reasons = match &wanted.reason {
+    let reasons = match reason {
         Some(name) => vec![find(&known, name)?],
         None => happened(&known, &failures),
     };
     failures.retain(|failure| reasons.iter().any(|reason| reason.name == failure.reason));
     let unanswered: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let explained = Explained { reasons, failures, unanswered };
-    let fine = explained.failures.is_empty() && explained.unanswered.is_empty();
-    Ok((View::new(&explained, text(&explained)), if fine { Outcome::Yes } else { Outcome::No }))
+    Ok(Explained { reasons, failures, unanswered })
 }
 
 async fn ask(node: &Node, pod: Option<&str>) -> Result<(Vec<Reason>, Vec<Failure>), CliError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::output::{View, cell, table};
-use super::run_dir::Node;
+use super::place::{Node, each};
 use super::{CliError, Outcome};
 
 /// A node's identity.
@@ -33,8 +33,10 @@ pub(super) async fn identity(
     expiring: Option<Duration>,
 ) -> Result<(View, Outcome), CliError> {
     let mut identities: Vec<Identity> = Vec::new();
-    for node in nodes {
-        let of_node: Vec<Identity> = node.agent.get("/identities").await?;
+    for (node, of_node) in
+        each(nodes, |node| async move { (node, node.agent.get("/identities").await) }).await
+    {
+        let of_node: Vec<Identity> = of_node?;
         identities.extend(of_node.into_iter().map(|one| Identity { node: node.name.clone(), ..one }));
     }
     let outcome = match expiring {
@@ -84,7 +86,7 @@ fn text(identities: &[Identity]) -> String {
 }
 
 /// A time left, in its two largest units.
-fn left(seconds: i64) -> String {
+pub(super) fn left(seconds: i64) -> String {
     let (amount, ago) = (seconds.unsigned_abs(), seconds < 0);
     let text = match (amount / 86_400, amount / 3600 % 24, amount / 60 % 60, amount % 60) {
         (0, 0, 0, seconds) => format!("{seconds}s"),

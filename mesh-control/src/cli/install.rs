@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::output::Format;
 use crate::install::{
-    Assignment, Document, OverlayError, Release, RenderError, defaults, documents, lay_over, read_values,
+    Assignment, Document, OverlayError, Release, RenderError, by_controller, defaults, documents, lay_over,
+    read_values,
 };
 
 /// What to install.
@@ -107,8 +108,12 @@ pub(super) fn uninstall(
     if arguments.objects {
         let keep = values["crds"]["keep"] == json!(true);
         documents.retain(|document| !(keep && document.kind == "CustomResourceDefinition"));
-        // What others depend on goes last, the namespace after everything.
+        // What others depend on goes last, the namespace after everything; before it what the controller has made, when
+        // no controller is left that could make it again.
         documents.reverse();
+        let namespace = documents.iter().position(|document| document.kind == "Namespace");
+        let last = namespace.unwrap_or(documents.len());
+        documents.splice(last..last, by_controller(&release));
     } else {
         documents.retain(|document| document.kind == "DaemonSet");
     }
@@ -170,7 +175,7 @@ mod tests {
         match &arguments.command {
             Command::Install(chosen) | Command::Upgrade(chosen) => install(chosen, format, &mut text)?,
             Command::Uninstall(chosen) => uninstall(chosen, format, &mut text)?,
-            Command::Question(question) => panic!("{question:?}"),
+            other => panic!("{other:?}"),
         }
         Ok(String::from_utf8(text).unwrap())
     }
@@ -210,7 +215,14 @@ mod tests {
         assert_eq!(kinds(&printed(&["uninstall"], Format::Table).unwrap()), ["DaemonSet"]);
         let objects = printed(&["uninstall", "--objects"], Format::Table).unwrap();
         let (kinds_of_all, definition) = (kinds(&objects), "CustomResourceDefinition");
-        assert_eq!((kinds_of_all.last(), kinds_of_all.contains(&definition)), (Some(&"Namespace"), true));
+        assert!(kinds_of_all.contains(&definition));
+        assert_eq!(kinds_of_all[kinds_of_all.len() - 4..], ["Secret", "ConfigMap", "Lease", "Namespace"]);
+        let elsewhere = ["uninstall", "--objects", "-n", "kube-system", "--set", "namespace.create=false"];
+        let elsewhere = printed(&elsewhere, Format::Table).unwrap();
+        assert!(
+            elsewhere
+                .ends_with("kind: Lease\nmetadata:\n  name: mesh-control\n  namespace: \"kube-system\"\n")
+        );
         let kept = printed(&["uninstall", "--objects", "--set", "crds.keep=true"], Format::Table).unwrap();
         assert!(!kinds(&kept).contains(&definition));
     }

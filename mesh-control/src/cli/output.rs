@@ -15,6 +15,8 @@ pub(super) enum Format {
     Json,
     /// For programs and people.
     Yaml,
+    /// For programs that show findings in code; `analyze` only.
+    Sarif,
 }
 
 /// An answer: as data, and as text for people.
@@ -42,6 +44,9 @@ impl View {
             Format::Yaml => {
                 let text = serde_yaml_ng::to_string(&self.data).map_err(io::Error::other)?;
                 to.write_all(text.as_bytes())
+            }
+            Format::Sarif => {
+                Err(io::Error::other("only analyze answers in SARIF; choose table, json or yaml"))
             }
         }
     }

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::client::Socket;
+use super::client::{At, Socket};
+use super::place::Node;
 
 /// Testbeds put their run directories here.
 const TESTBEDS: &str = "/run/mesh-testbed";
@@ -12,20 +13,11 @@ const TESTBEDS: &str = "/run/mesh-testbed";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RunDir(PathBuf);
 
-/// A node of a run directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
-    /// Its name.
-    pub name: String,
-    /// Its agent.
-    pub agent: Socket,
-}
-
 /// Why there is nobody to ask.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RunDirError {
     /// Nothing runs.
-    #[error("no testbed is up (nothing in {}); start one with `cargo xtask up`, or name a run directory with --run-dir", .0.display())]
+    #[error("no testbed is up (nothing in {}); start one with `cargo xtask up`, or name a cluster with --kubeconfig or KUBECONFIG, or a run directory with --run-dir", .0.display())]
     NoTestbed(PathBuf),
     /// More than one runs.
     #[error("several testbeds are up ({names}); name one with --run-dir {}/<name>", .root.display())]
@@ -66,7 +58,7 @@ impl RunDir {
 
     /// The controller.
     pub(super) fn controller(&self) -> Socket {
-        Socket { who: "the controller".to_owned(), path: self.0.join("control.sock") }
+        Socket { who: "the controller".to_owned(), at: At::Path(self.0.join("control.sock")) }
     }
 
     /// Where the controller writes conditions.
@@ -92,7 +84,8 @@ impl RunDir {
         }
         let nodes = names.into_iter().filter(|name| wanted.is_none_or(|wanted| wanted == name));
         let node = |name: String| {
-            let agent = Socket { who: format!("node {name}"), path: path.join(&name).join("admin.sock") };
+            let agent =
+                Socket { who: format!("node {name}"), at: At::Path(path.join(&name).join("admin.sock")) };
             Node { name, agent }
         };
         Ok(nodes.map(node).collect())

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mesh_api::condition::{CONFLICTED, Condition, ConditionStatus, UDP_UNPROVEN};
+use mesh_api::condition::{Condition, ConditionStatus, PROGRAMMED};
+use mesh_api::labels::API_VERSION;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Outcome;
+use super::client::Socket;
+use super::cluster::Cluster;
 use super::output::{View, cell, table};
-use super::run_dir::{Node, RunDir};
-
-/// Conditions that say something when they are True.
-const WARNINGS: [&str; 2] = [CONFLICTED, UDP_UNPROVEN];
+use super::place::{Node, Place, each};
+use crate::check::WARNINGS;
 
 /// The whole answer.
 #[derive(Debug, Serialize)]
@@ -89,30 +90,63 @@ struct Attention {
     condition: Condition,
 }
 
+/// An answer, and what it has to be waited for until everything is in force.
+pub(super) struct Waited {
+    pub view: View,
+    pub outcome: Outcome,
+    pub reasons: Vec<String>,
+}
+
 /// Asks everyone; who does not answer is part of the answer.
-pub(super) async fn status(run_dir: &RunDir, nodes: &[Node]) -> (View, Outcome) {
-    let controller = match run_dir.controller().get::<ControllerStatus>("/status").await {
+pub(super) async fn status(controller: &Socket, place: Option<&Place>, nodes: &[Node]) -> (View, Outcome) {
+    let Waited { view, outcome, .. } = waited(controller, place, nodes).await;
+    (view, outcome)
+}
+
+/// The same, with what is not in force yet.
+pub(super) async fn waited(controller: &Socket, place: Option<&Place>, nodes: &[Node]) -> Waited {
+    let controller = match controller.get::<ControllerStatus>("/status").await {
         Ok(status) => Controller { error: status.source_error.clone(), status: Some(status) },
         Err(error) => Controller { error: Some(error.to_string()), status: None },
     };
-    let mut statuses = Vec::new();
-    for node in nodes {
+    let statuses = each(nodes, |node| async move {
         let (error, status) = match node.agent.get::<Agent>("/status").await {
             Ok(status) => (None, Some(status)),
             Err(error) => (Some(error.to_string()), None),
         };
-        statuses.push(NodeStatus { node: node.name.clone(), error, status });
-    }
-    // The files that the controller wrote outlive it.
-    let objects = match &controller.status {
-        Some(status) => status.objects.clone(),
-        None => written(&run_dir.conditions()),
+        NodeStatus { node: node.name.clone(), error, status }
+    })
+    .await;
+    // What the controller wrote outlives it.
+    let objects = match (&controller.status, place) {
+        (Some(status), _) => status.objects.clone(),
+        (None, Some(Place::RunDir(run_dir))) => written(&run_dir.conditions()),
+        (None, Some(Place::Cluster(cluster))) => kept(cluster).await,
+        (None, None) => Vec::new(),
     };
     let status = Status { controller, nodes: statuses, conditions: attention(objects) };
     let ready = |node: &NodeStatus| node.status.as_ref().is_some_and(|status| status.ready);
     let fine = status.controller.error.is_none() && status.nodes.iter().all(ready);
     let text = text(&status);
-    (View::new(&status, text), if fine { Outcome::Yes } else { Outcome::No })
+    let outcome = if fine { Outcome::Yes } else { Outcome::No };
+    Waited { view: View::new(&status, text), outcome, reasons: reasons(&status) }
+}
+
+/// What is not in force yet.
+fn reasons(status: &Status) -> Vec<String> {
+    let mut reasons: Vec<String> = status.controller.error.iter().cloned().collect();
+    for node in &status.nodes {
+        reasons.extend(node.error.clone());
+        let Some(agent) = &node.status else { continue };
+        let unready = agent.unready.iter().map(|reason| format!("node {}: {reason}", node.node));
+        reasons.extend(unready);
+        if !agent.wire.programmed {
+            reasons.push(format!("node {}: not everything that was told is in the kernel", node.node));
+        }
+    }
+    let waiting = status.conditions.iter().filter(|attention| attention.condition.kind == PROGRAMMED);
+    reasons.extend(waiting.map(|attention| format!("{}: {}", attention.object, attention.condition.message)));
+    reasons
 }
 
 /// The conditions that need attention: what should be True and is not, and warnings.
@@ -133,25 +167,51 @@ fn attention(objects: Vec<Object>) -> Vec<Attention> {
     found
 }
 
+/// An object as it was written with its conditions.
+#[derive(Deserialize)]
+struct Written {
+    kind: String,
+    metadata: Metadata,
+    status: Conditions,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    namespace: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Conditions {
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+impl From<Written> for Object {
+    fn from(written: Written) -> Self {
+        Self {
+            kind: written.kind,
+            namespace: written.metadata.namespace,
+            name: written.metadata.name,
+            conditions: written.status.conditions,
+        }
+    }
+}
+
+/// The mesh's objects that the API server has; what cannot be read is passed over.
+async fn kept(cluster: &Cluster) -> Vec<Object> {
+    let mut objects = Vec::new();
+    for plural in ["meshconfigs", "accesspolicies", "clusteraccesspolicies"] {
+        let listed = cluster.raw(&format!("/apis/{API_VERSION}/{plural}")).await.unwrap_or_default();
+        let read = listed.into_iter().filter_map(|item| serde_json::from_value::<Written>(item).ok());
+        objects.extend(read.map(Object::from));
+    }
+    objects
+}
+
 /// The objects of the status files below a directory; what cannot be read is passed over.
 fn written(directory: &Path) -> Vec<Object> {
-    #[derive(Deserialize)]
-    struct File {
-        kind: String,
-        metadata: Metadata,
-        status: Conditions,
-    }
-    #[derive(Deserialize)]
-    struct Metadata {
-        #[serde(default)]
-        namespace: String,
-        name: String,
-    }
-    #[derive(Deserialize)]
-    struct Conditions {
-        #[serde(default)]
-        conditions: Vec<Condition>,
-    }
     let below = |path: &Path| {
         let mut paths: Vec<_> =
             std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -161,15 +221,8 @@ fn written(directory: &Path) -> Vec<Object> {
     below(directory)
         .iter()
         .flat_map(|kind| below(kind))
-        .filter_map(|path| {
-            let file: File = serde_yaml_ng::from_slice(&std::fs::read(path).ok()?).ok()?;
-            Some(Object {
-                kind: file.kind,
-                namespace: file.metadata.namespace,
-                name: file.metadata.name,
-                conditions: file.status.conditions,
-            })
-        })
+        .filter_map(|path| serde_yaml_ng::from_slice::<Written>(&std::fs::read(path).ok()?).ok())
+        .map(Object::from)
         .collect()
 }
 

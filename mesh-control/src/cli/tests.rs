@@ -2,6 +2,7 @@
 
 mod certificates;
 mod explained;
+mod objects;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -65,7 +66,7 @@ fn judged(node: &str, allowed: bool, reason: &str) -> Value {
 }
 
 fn arguments(source: &str, destination: &str) -> CanArguments {
-    CanArguments { source: source.into(), destination: destination.into(), udp: false }
+    CanArguments { source: source.into(), destination: destination.into(), udp: false, namespace: None }
 }
 
 fn shown(view: &View, format: Format) -> String {
@@ -97,7 +98,7 @@ async fn the_way_in_is_judged_by_the_destinations_node() {
     );
     let nodes = RunDir::find(Some(directory.path())).unwrap().nodes(None).unwrap();
     let (view, outcome) =
-        can::can(&nodes, None, &arguments("bank/teller-1", "svc/bank/vault:80")).await.unwrap();
+        can::can(&nodes, None, None, &arguments("bank/teller-1", "svc/bank/vault:80")).await.unwrap();
     assert_eq!(outcome, Outcome::No);
     assert_eq!(
         shown(&view, Format::Table),
@@ -109,7 +110,8 @@ async fn the_way_in_is_judged_by_the_destinations_node() {
     );
     let data: Value = serde_json::from_str(&shown(&view, Format::Json)).unwrap();
     assert_eq!(data["allowed"], false);
-    let unknown = can::can(&nodes, None, &arguments("bank/nobody", "svc/bank/vault:80")).await.unwrap_err();
+    let unknown =
+        can::can(&nodes, None, None, &arguments("bank/nobody", "svc/bank/vault:80")).await.unwrap_err();
     assert!(unknown.to_string().starts_with("no node has a pod `bank/nobody`"), "{unknown}");
 }
 
@@ -127,15 +129,17 @@ async fn what_only_a_silent_node_could_tell_is_not_judged() {
     );
     std::fs::create_dir_all(directory.path().join("nodes/n2")).unwrap();
     let nodes = RunDir::find(Some(directory.path())).unwrap().nodes(None).unwrap();
-    let (_, outcome) = can::can(&nodes, None, &arguments("bank/teller-1", "bank/near:1")).await.unwrap();
+    let (_, outcome) =
+        can::can(&nodes, None, None, &arguments("bank/teller-1", "bank/near:1")).await.unwrap();
     assert_eq!(outcome, Outcome::Yes, "nobody else has to be asked");
-    let (view, outcome) = can::can(&nodes, None, &arguments("bank/teller-1", "far/away:1")).await.unwrap();
+    let (view, outcome) =
+        can::can(&nodes, None, None, &arguments("bank/teller-1", "far/away:1")).await.unwrap();
     assert_eq!(outcome, Outcome::Unknown);
     let text = shown(&view, Format::Table);
     assert!(text.contains("  not judged  ") && text.contains("\nnode n2 does not answer at "), "{text}");
     let data: Value = serde_json::from_str(&shown(&view, Format::Json)).unwrap();
     assert_eq!(data["allowed"], false);
-    let lost = can::can(&nodes, None, &arguments("bank/nobody", "bank/near:1")).await.unwrap_err();
+    let lost = can::can(&nodes, None, None, &arguments("bank/nobody", "bank/near:1")).await.unwrap_err();
     assert!(lost.to_string().starts_with("node n2 does not answer"), "{lost}");
 }
 
@@ -146,15 +150,15 @@ async fn a_missing_feature_is_no_unless_another_way_is_there() {
     serve(&directory.path().join("nodes/n1/admin.sock"), BTreeMap::from([("/check", feature(true))]));
     serve(&directory.path().join("nodes/n2/admin.sock"), BTreeMap::from([("/check", feature(false))]));
     let run_dir = RunDir::find(Some(directory.path())).unwrap();
-    let (_, outcome) = check::check(&run_dir.nodes(Some("n1")).unwrap()).await.unwrap();
+    let (_, outcome) = check::features(&run_dir.nodes(Some("n1")).unwrap()).await.unwrap();
     assert_eq!(outcome, Outcome::Yes);
-    let (view, outcome) = check::check(&run_dir.nodes(None).unwrap()).await.unwrap();
+    let (view, outcome) = check::features(&run_dir.nodes(None).unwrap()).await.unwrap();
     assert_eq!(outcome, Outcome::No);
     assert!(shown(&view, Format::Table).contains("tcx      6.6    MISSING  source validation"));
     let other_way =
         json!([{ "name": "NS_GET_ID", "since": "6.18", "present": false, "needed": false, "detail": "" }]);
     serve(&directory.path().join("nodes/n3/admin.sock"), BTreeMap::from([("/check", other_way)]));
-    let (view, outcome) = check::check(&run_dir.nodes(Some("n3")).unwrap()).await.unwrap();
+    let (view, outcome) = check::features(&run_dir.nodes(Some("n3")).unwrap()).await.unwrap();
     assert_eq!(outcome, Outcome::Yes);
     assert!(shown(&view, Format::Table).contains("no, not needed"));
 }
@@ -189,7 +193,7 @@ async fn status_shows_what_needs_attention_and_who_is_silent() {
     );
     std::fs::create_dir_all(directory.path().join("nodes/n2")).unwrap();
     let run_dir = RunDir::find(Some(directory.path())).unwrap();
-    let (view, outcome) = status::status(&run_dir, &run_dir.nodes(None).unwrap()).await;
+    let (view, outcome) = status::status(&run_dir.controller(), None, &run_dir.nodes(None).unwrap()).await;
     assert_eq!(outcome, Outcome::No);
     let text = shown(&view, Format::Table);
     for line in [
@@ -258,7 +262,14 @@ fn options_stand_anywhere() {
         "meshctl node dump n1 --flows 5",
         "meshctl check",
         "meshctl status",
+        "meshctl status --wait --timeout 30s",
+        "meshctl check --pre --kubeconfig /x --context y",
+        "meshctl can teller svc/ledger -n bank --mesh-namespace mesh",
         "meshctl explain",
+        "meshctl bug-report /tmp/x.tar",
+        "meshctl explain pod/teller -n bank",
+        "meshctl enroll bank --dry-run",
+        "meshctl unenroll pod/teller -n bank --timeout 5s",
         "meshctl explain NameMismatch --node n1 --pod bank/teller -o json",
         "meshctl identity --expiring 1h30m",
         "meshctl ca status",

@@ -48,7 +48,8 @@ pub(super) struct Definition {
     body: String,
 }
 
-const WRITTEN: &str = "# Written by `cargo xtask crds` from mesh-control/api/src/crd.\n";
+/// Begins what is written from the types.
+pub(super) const WRITTEN: &str = "# Written by `cargo xtask crds` from mesh-control/api/src/crd.\n";
 
 /// What the chart adds to `metadata`.
 const METADATA: &str = r#"  labels:

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::template::{TemplateError, Templates};
 use super::values::{Values, ValuesError};
-use super::{chart, definitions};
+use super::{chart, definitions, fields};
 
 /// Why there are no objects.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +107,7 @@ pub fn render(values: &Value, release: &Release) -> Result<Vec<Document>, Render
     let definitions = definitions::all()?;
     let made = definitions.iter().map(|definition| (definition.template_path(), definition.template()));
     let files = chart::FIRST.into_iter().map(written).chain(made).chain(chart::THEN.into_iter().map(written));
+    let files = files.chain([(fields::PATH.to_owned(), fields::template()?)]);
     let mut documents = Vec::new();
     for (file, text) in files {
         let template = templates.read(&file, &text)?;

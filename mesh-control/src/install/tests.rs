@@ -23,11 +23,12 @@ fn object(documents: &[Document], kind: &str, name: &str) -> Value {
     serde_yaml_ng::from_str(&found.text).unwrap()
 }
 
-/// Every path to something that is no map with entries.
+/// Every path (RFC 6901) to something that is no map with entries.
 fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {
+                let name = name.replace('~', "~0").replace('/', "~1");
                 leaves(value, &format!("{path}/{name}"), found);
             }
         }
@@ -54,8 +55,10 @@ fn every_file_of_the_chart_is_embedded() {
         .collect();
     let written = chart::PARTS.iter().chain(&chart::FIRST).chain(&chart::THEN).map(|one| one.path.to_owned());
     let made = super::definitions::all().unwrap();
-    let embedded: BTreeSet<String> =
-        written.chain(made.iter().map(super::definitions::Definition::template_path)).collect();
+    let embedded: BTreeSet<String> = written
+        .chain(made.iter().map(super::definitions::Definition::template_path))
+        .chain([super::fields::PATH.to_owned()])
+        .collect();
     assert_eq!(there, embedded);
 }
 
@@ -118,8 +121,8 @@ fn wrong_values_are_refused_by_name() {
         (json!({"controller": {"replicas": null}}), "replicas"),
         (json!({"images": {"pullPolicy": "Sometimes"}}), "images.pullPolicy"),
         (json!({"node": {"cgroup2": "sys/fs/cgroup"}}), "node.cgroup2"),
-        (json!({"agent": {"maxUnavailable": 0}}), "agent.maxUnavailable"),
-        (json!({"agent": {"maxUnavailable": "110%"}}), "agent.maxUnavailable"),
+        (json!({"agent": {"maxSurge": 0}}), "agent.maxSurge"),
+        (json!({"agent": {"maxSurge": "110%"}}), "agent.maxSurge"),
         (json!({"agent": {"maxSnapshotAge": "a day"}}), "agent.maxSnapshotAge"),
         (json!({"agent": {"resources": {"relay": {"limit": {}}}}}), "agent.resources.relay.limit"),
     ] {

@@ -109,8 +109,8 @@ pub struct Agent {
     pub node_selector: BTreeMap<String, String>,
     /// Taints of nodes that it runs on all the same.
     pub tolerations: Vec<Toleration>,
-    /// How many nodes, or which share, are without one at a time during an upgrade.
-    pub max_unavailable: NumberOrShare,
+    /// How many nodes, or which share, have a second one at a time during an upgrade.
+    pub max_surge: NumberOrShare,
     /// How long open connections may take to finish when it ends.
     #[schemars(range(max = 3600))]
     pub drain_seconds: u32,
@@ -334,10 +334,10 @@ impl Values {
         if !(1..=16).contains(&self.controller.replicas) {
             return refuse("controller.replicas", &self.controller.replicas, "1 to 16");
         }
-        match &self.agent.max_unavailable {
-            NumberOrShare::Number(0) => refuse("agent.maxUnavailable", &0, "at least 1: nothing surges"),
+        match &self.agent.max_surge {
+            NumberOrShare::Number(0) => refuse("agent.maxSurge", &0, "at least 1"),
             NumberOrShare::Share(text) if !is_share(text) => {
-                refuse("agent.maxUnavailable", text, "write a number, or a share from 1% to 100%")
+                refuse("agent.maxSurge", text, "write a number, or a share from 1% to 100%")
             }
             _ => Ok(()),
         }

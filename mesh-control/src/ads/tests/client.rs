@@ -6,6 +6,7 @@ use hyper_util::rt::TokioIo;
 use mesh_api::discovery::{
     AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Status,
 };
+use prost::Message as _;
 use tokio::{net::UnixStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Endpoint};
@@ -15,15 +16,17 @@ const SILENCE: Duration = Duration::from_millis(150);
 
 /// A response, in short.
 #[derive(Debug, Clone)]
-pub(super) struct Sent {
-    pub(super) updated: Vec<String>,
-    pub(super) removed: Vec<String>,
-    pub(super) versions: Vec<(String, String)>,
+pub(crate) struct Sent {
+    pub(crate) updated: Vec<String>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) versions: Vec<(String, String)>,
+    /// All of it, and what of it are resources.
+    pub(crate) bytes: (usize, usize),
     nonce: String,
     type_url: String,
 }
 
-pub(super) struct Client {
+pub(crate) struct Client {
     node: String,
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<DeltaDiscoveryResponse>,
@@ -32,7 +35,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) async fn connect(socket: &Path, node: &str) -> Self {
+    pub(crate) async fn connect(socket: &Path, node: &str) -> Self {
         let socket = socket.to_owned();
         let connector = tower::service_fn(move |_| {
             let socket = socket.clone();
@@ -47,7 +50,7 @@ impl Client {
         Self { node: node.to_owned(), requests, responses, early: Vec::new() }
     }
 
-    pub(super) async fn subscribe(&self, kind: &str, names: &[&str], held: &[(String, String)]) {
+    pub(crate) async fn subscribe(&self, kind: &str, names: &[&str], held: &[(String, String)]) {
         let request = DeltaDiscoveryRequest {
             node: Some(Node { id: self.node.clone(), cluster: String::new() }),
             type_url: type_url(kind),
@@ -59,7 +62,7 @@ impl Client {
     }
 
     /// The next response of a type, not answered yet.
-    pub(super) async fn receive(&mut self, kind: &str) -> Sent {
+    pub(crate) async fn receive(&mut self, kind: &str) -> Sent {
         loop {
             let known = self.early.iter().position(|response| response.type_url == type_url(kind));
             let response = match known {
@@ -75,7 +78,9 @@ impl Client {
             }
             let versions =
                 response.resources.iter().map(|resource| (resource.name.clone(), resource.version.clone()));
+            let resources: usize = response.resources.iter().map(|resource| resource.encoded_len()).sum();
             return Sent {
+                bytes: (response.encoded_len(), resources),
                 versions: versions.collect(),
                 updated: response.resources.iter().map(|resource| resource.name.clone()).collect(),
                 removed: response.removed_resources,
@@ -86,17 +91,17 @@ impl Client {
     }
 
     /// The next response of a type, acknowledged.
-    pub(super) async fn take(&mut self, kind: &str) -> Sent {
+    pub(crate) async fn take(&mut self, kind: &str) -> Sent {
         let sent = self.receive(kind).await;
         self.acknowledge(&sent).await;
         sent
     }
 
-    pub(super) async fn acknowledge(&self, sent: &Sent) {
+    pub(crate) async fn acknowledge(&self, sent: &Sent) {
         self.answer(sent, None).await;
     }
 
-    pub(super) async fn refuse(&self, sent: &Sent, error: &str) {
+    pub(crate) async fn refuse(&self, sent: &Sent, error: &str) {
         self.answer(sent, Some(Status { code: 3, message: error.to_owned() })).await;
     }
 
@@ -111,17 +116,17 @@ impl Client {
     }
 
     /// Whether nothing comes for a while.
-    pub(super) async fn silent(&mut self) -> bool {
+    pub(crate) async fn silent(&mut self) -> bool {
         self.early.is_empty() && tokio::time::timeout(SILENCE, self.responses.message()).await.is_err()
     }
 
     /// Waits until the answers have been taken in.
-    pub(super) async fn settled(&mut self) {
+    pub(crate) async fn settled(&mut self) {
         assert!(self.silent().await);
     }
 
     /// What the stream ends with.
-    pub(super) async fn ended(&mut self) -> String {
+    pub(crate) async fn ended(&mut self) -> String {
         let end = async {
             loop {
                 match self.responses.message().await {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{serve, shown};
 use crate::cli::output::Format;
 use crate::cli::run_dir::RunDir;
-use crate::cli::{ExplainArguments, Outcome, explain};
+use crate::cli::{Outcome, explain};
 
 fn reasons() -> Value {
     json!([
@@ -35,10 +35,6 @@ fn denied() -> Value {
     })
 }
 
-fn asked(reason: Option<&str>, pod: Option<&str>) -> ExplainArguments {
-    ExplainArguments { reason: reason.map(str::to_owned), pod: pod.map(str::to_owned) }
-}
-
 #[tokio::test]
 async fn what_happened_is_explained_the_latest_first() {
     let directory = tempfile::tempdir().unwrap();
@@ -55,7 +51,7 @@ async fn what_happened_is_explained_the_latest_first() {
     std::fs::create_dir_all(directory.path().join("nodes/n3")).unwrap();
     let run_dir = RunDir::find(Some(directory.path())).unwrap();
     let nodes = run_dir.nodes(None).unwrap();
-    let (view, outcome) = explain::explain(&nodes, &asked(None, None)).await.unwrap();
+    let (view, outcome) = explain::explain(&nodes, None, None).await.unwrap();
     assert_eq!(outcome, Outcome::No);
     let text = shown(&view, Format::Table);
     assert!(
@@ -81,19 +77,19 @@ async fn what_happened_is_explained_the_latest_first() {
     assert_eq!(data["failures"][1]["node"], "n1");
 
     let second = run_dir.nodes(Some("n2")).unwrap();
-    let (view, outcome) = explain::explain(&second, &asked(None, Some("bank/other"))).await.unwrap();
+    let (view, outcome) = explain::explain(&second, None, Some("bank/other")).await.unwrap();
     assert_eq!(
         (outcome, shown(&view, Format::Table).as_str()),
         (Outcome::Yes, "Nothing was refused or failed lately.\n")
     );
-    let (view, outcome) = explain::explain(&second, &asked(Some("tunnelrefused"), None)).await.unwrap();
+    let (view, outcome) = explain::explain(&second, Some("tunnelrefused"), None).await.unwrap();
     assert_eq!(outcome, Outcome::Yes);
     assert_eq!(
         shown(&view, Format::Table),
         "TunnelRefused: a RST\n  check the agent there\n\nNothing was refused or failed for this reason lately.\n"
     );
-    let unknown = explain::explain(&second, &asked(Some("Nothing"), None)).await.unwrap_err().to_string();
+    let unknown = explain::explain(&second, Some("Nothing"), None).await.unwrap_err().to_string();
     assert_eq!(unknown, "there is no reason `Nothing`; there are: PolicyDenied, NameMismatch, TunnelRefused");
-    let silent = explain::explain(&run_dir.nodes(Some("n3")).unwrap(), &asked(None, None)).await;
+    let silent = explain::explain(&run_dir.nodes(Some("n3")).unwrap(), None, None).await;
     assert!(silent.unwrap_err().to_string().starts_with("node n3 does not answer"));
 }

@@ -47,7 +47,7 @@ fn branches_lists_and_parts() {
 fn functions_give_what_helm_gives() {
     let dot = json!({"map": {"a": ["x", "y"], "b": "1"}, "text": "a\"b", "number": 5});
     for (text, gives) in [
-        ("m:{{ toYaml .map | nindent 2 }}", "m:\n  a:\n  - x\n  - y\n  b: \"1\""),
+        ("m:{{ toYaml .map | nindent 2 }}", "m:\n  a:\n  - x\n  - \"y\"\n  b: \"1\""),
         ("{{ .text | quote }}", r#""a\"b""#),
         ("{{ .number | quote }}", "\"5\""),
         ("{{ .text | printf \"--x=%s\" }}", "--x=a\"b"),

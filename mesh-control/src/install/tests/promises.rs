@@ -124,8 +124,8 @@ fn the_agent_sees_three_directories_of_its_node_and_relay_one() {
         let mounts = pod["containers"][container]["volumeMounts"].as_array().unwrap();
         mounts.iter().filter_map(|mount| mount["name"].as_str()).collect()
     };
-    assert_eq!(mounts(0), ["run", "cgroup2", "bpffs"]);
-    assert_eq!(mounts(1), ["run", "controller"]);
+    assert_eq!(mounts(0), ["run", "pod", "cgroup2", "bpffs"]);
+    assert_eq!(mounts(1), ["run", "pod", "controller"]);
 }
 
 #[test]
@@ -149,7 +149,8 @@ fn no_right_is_a_wildcard_and_secrets_are_named() {
                 "{text}"
             );
             if text.contains("secrets") && rule["verbs"] != json!(["create"]) {
-                assert_eq!(rule["resourceNames"], json!(["mesh-ca"]), "{text}");
+                let names = &rule["resourceNames"];
+                assert!(*names == json!(["mesh-ca"]) || *names == json!(["mesh-authority"]), "{text}");
                 assert_eq!(document.kind, "Role");
             }
         }

@@ -1,0 +1,229 @@
+//! `meshctl enroll` and `meshctl unenroll`: labels a namespace or a pod, says before what that will do to
+//! each pod, and afterwards what the pods' nodes made of it.
+
+mod plan;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use mesh_api::crd::MeshConfig;
+use mesh_api::labels::MODE;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::cluster::{Cluster, ClusterError};
+use super::output::{View, cell, table};
+use super::place::{Node, each};
+use super::{CliError, EnrolArguments, Outcome};
+use plan::{Fate, Plan, Target, plan};
+
+/// Between two looks at what became of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The whole answer.
+#[derive(Debug, Serialize)]
+struct Enrolled {
+    /// What was labelled.
+    object: String,
+    /// The label's value; nothing where the label was taken off.
+    mode: Option<&'static str>,
+    /// Whether it was changed, and not only looked at.
+    changed: bool,
+    pods: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    pod: String,
+    node: String,
+    /// What was to be expected.
+    expected: Fate,
+    /// Why, where it is not what was asked for.
+    why: String,
+    /// What the pod's node says of it in the end; nothing where nobody was asked.
+    state: Option<String>,
+    reason: String,
+}
+
+/// A pod, as its node's agent tells it.
+#[derive(Debug, Clone, Deserialize)]
+struct Told {
+    namespace: String,
+    name: String,
+    state: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// Labels, and waits for what comes of it.
+pub(super) async fn enrol(
+    cluster: &Cluster,
+    arguments: &EnrolArguments,
+    enrol: bool,
+) -> Result<(View, Outcome), CliError> {
+    let target =
+        Target::parse(&arguments.target, arguments.namespace.as_deref().unwrap_or(cluster.namespace()))?;
+    let decided = decide(cluster, &target, enrol).await?;
+    let mut answer = Enrolled {
+        object: target.to_string(),
+        mode: decided.mode,
+        changed: decided.changes && !arguments.dry_run,
+        pods: decided
+            .pods
+            .into_iter()
+            .map(|pod| Row {
+                pod: pod.name,
+                node: pod.node,
+                expected: pod.fate,
+                why: pod.why,
+                state: None,
+                reason: String::new(),
+            })
+            .collect(),
+    };
+    eprint!("{}", answer.announcement());
+    if answer.changed {
+        label(cluster, &target, decided.mode).await?;
+    }
+    let mut done = true;
+    if !arguments.dry_run {
+        done = follow(cluster, &mut answer.pods, enrol, arguments.timeout).await?;
+    }
+    let text = answer.text();
+    Ok((View::new(&answer, text), if done { Outcome::Yes } else { Outcome::No }))
+}
+
+async fn decide(cluster: &Cluster, target: &Target, enrol: bool) -> Result<Plan, CliError> {
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let name = target.namespace();
+    let namespace = cluster.answer(format!("reading namespace {name}"), namespaces.get(name)).await?;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), name);
+    let pods = match target {
+        Target::Namespace(_) => cluster.list(pods, ListParams::default()).await?,
+        Target::Pod(_, pod) => {
+            vec![cluster.answer(format!("reading pod {name}/{pod}"), pods.get(pod)).await?]
+        }
+    };
+    let configs: Vec<MeshConfig> = match cluster.all().await {
+        Err(error) if error.is_not_there() => Vec::new(),
+        configs => configs?,
+    };
+    let selector = configs.into_iter().next().and_then(|config| config.spec.enrolment?.selector);
+    Ok(plan(target, enrol, &namespace, &pods, selector.as_ref()))
+}
+
+async fn label(cluster: &Cluster, target: &Target, mode: Option<&str>) -> Result<(), ClusterError> {
+    let change: Value = json!({ "metadata": { "labels": { MODE: mode } } });
+    let (parameters, change) = (
+        PatchParams { field_manager: Some("meshctl".to_owned()), ..PatchParams::default() },
+        Patch::Merge(change),
+    );
+    let what = format!("labelling {target}");
+    match target {
+        Target::Namespace(name) => {
+            let api: Api<Namespace> = Api::all(cluster.client.clone());
+            cluster.answer(what, api.patch_metadata(name, &parameters, &change)).await?;
+        }
+        Target::Pod(namespace, name) => {
+            let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+            cluster.answer(what, api.patch_metadata(name, &parameters, &change)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks the pods' nodes until each pod is as expected, or the time is over; whether it is.
+async fn follow(
+    cluster: &Cluster,
+    rows: &mut [Row],
+    enrol: bool,
+    within: Duration,
+) -> Result<bool, CliError> {
+    let wanted = if enrol { Fate::Joins } else { Fate::Leaves };
+    let state = if enrol { "wired" } else { "plain" };
+    if !rows.iter().any(|row| row.expected == wanted) {
+        return Ok(true);
+    }
+    let nodes: Vec<Node> = cluster
+        .nodes(None)
+        .await?
+        .into_iter()
+        .filter(|node| rows.iter().any(|row| row.node == node.name))
+        .collect();
+    let end = Instant::now() + within;
+    loop {
+        let answers = each(&nodes, |node| async move { node.agent.get::<Vec<Told>>("/pods").await }).await;
+        let mut told: BTreeMap<String, Told> = BTreeMap::new();
+        for pod in answers.into_iter().flatten().flatten() {
+            told.insert(format!("{}/{}", pod.namespace, pod.name), pod);
+        }
+        for row in rows.iter_mut() {
+            if let Some(pod) = told.remove(&row.pod) {
+                (row.state, row.reason) = (Some(pod.state), pod.reason);
+            }
+        }
+        let mut waited = rows.iter().filter(|row| row.expected == wanted);
+        if waited.all(|row| row.state.as_deref() == Some(state)) {
+            return Ok(true);
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+impl Enrolled {
+    /// What is going to happen, before it does.
+    fn announcement(&self) -> String {
+        let Self { object, mode, .. } = self;
+        let mut text = match (self.changed, mode) {
+            (false, _) => format!("{object} is not changed\n"),
+            (true, Some(mode)) => format!("{object} gets the label {MODE}: {mode}\n"),
+            (true, None) => format!("{object} loses the label {MODE}\n"),
+        };
+        let count = |fate: Fate| self.pods.iter().filter(|row| row.expected == fate).count();
+        for (fate, what) in [
+            (
+                Fate::Joins,
+                "in the mesh; connections that are open stay as they are, except where mtls: Required refuses them",
+            ),
+            (Fate::Leaves, "out of the mesh"),
+            (Fate::Refused, "refused by the mesh"),
+            (Fate::Stays, "unchanged"),
+        ] {
+            match count(fate) {
+                0 => {}
+                1 => text.push_str(&format!("  1 pod: {what}\n")),
+                number => text.push_str(&format!("  {number} pods: {what}\n")),
+            }
+        }
+        text
+    }
+
+    fn text(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .pods
+            .iter()
+            .map(|row| {
+                let state = row.state.clone().unwrap_or_default();
+                let why = if row.reason.is_empty() { &row.why } else { &row.reason };
+                vec![
+                    row.pod.clone(),
+                    cell(&row.node),
+                    row.expected.text().to_owned(),
+                    cell(&state),
+                    cell(why),
+                ]
+            })
+            .collect();
+        if rows.is_empty() {
+            return "No pod is concerned yet.\n".to_owned();
+        }
+        table(&["POD", "NODE", "EXPECTED", "STATE", "REASON"], &rows)
+    }
+}
