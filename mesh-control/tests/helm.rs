@@ -10,40 +10,20 @@ use std::{
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-/// Values, each with something else than the default; together every one that there is.
-fn choices() -> Vec<Value> {
-    vec![
-        json!({}),
-        json!({
-            "images": {"repository": "registry.example/mesh", "tag": "v7", "pullPolicy": "Always",
-                "pullSecrets": [{"name": "registry"}]},
-            "namespace": {"create": true},
-            "crds": {"install": true, "keep": true},
-            "node": {"cgroup2": "/a/cgroup", "bpffs": "/a/bpf", "run": "/run/other"},
-        }),
-        json!({"agent": {
-            "nodeSelector": {"kubernetes.io/os": "linux", "mesh": "yes"},
-            "tolerations": [{"key": "a", "operator": "Equal", "value": "b", "effect": "NoExecute", "tolerationSeconds": 5}],
-            "maxUnavailable": "10%", "drainSeconds": 300, "workers": 4, "metrics": "0.0.0.0",
-            "maxSnapshotAge": "1h30m", "log": "info,mesh=debug", "podsRoots": ["a b", "c"], "uplinks": ["up0"],
-            "seLinuxType": "", "resources": {
-                "wire": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
-                "relay": {"requests": {"cpu": "2", "memory": "100M"}},
-            },
-        }}),
-        json!({
-            "controller": {
-                "replicas": 3, "nodeSelector": {"kubernetes.io/os": "linux", "control": "yes"},
-                "tolerations": [{"operator": "Exists"}], "address": "0.0.0.0",
-                "caSecret": {"name": "given", "namespace": "elsewhere"}, "log": "debug",
-                "resources": {"requests": {"cpu": "1", "memory": "1Gi"}},
-            },
-            "rights": {"aggregate": false},
-            "admission": {"enabled": false},
-        }),
-        json!({"crds": {"install": false}}),
-        json!({"uninstall": true}),
-    ]
+/// Values, each file with something else than the default; together every one that there is.
+fn choices() -> Vec<(PathBuf, Value)> {
+    let folder = chart().join("ci");
+    let files =
+        std::fs::read_dir(&folder).expect("the chart's choices").map(|entry| entry.expect("a file").path());
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("text");
+        let values =
+            serde_yaml_ng::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        (path, values)
+    };
+    let choices: Vec<_> = files.map(read).collect();
+    assert!(choices.len() > 1, "{} has nothing to choose", folder.display());
+    choices
 }
 
 fn chart() -> PathBuf {
@@ -105,9 +85,7 @@ fn file(folder: &Path, values: &Value) -> PathBuf {
 #[test]
 #[ignore = "needs Helm: cargo xtask helm"]
 fn helm_gives_the_same_objects_for_every_value() {
-    let folder = tempfile::tempdir().unwrap();
-    for values in choices() {
-        let path = file(folder.path(), &values);
+    for (path, values) in choices() {
         let namespace = values.pointer("/namespace/create") == Some(&json!(true));
         let (by_helm, by_us) = (template(&path), install(&path, namespace));
         let by_helm = objects(&by_helm.unwrap_or_else(|error| panic!("helm, {values}: {error}")));
@@ -129,7 +107,10 @@ fn the_choices_are_of_every_value() {
         let changed = |values: &Value| {
             values.pointer(&path).is_some_and(|value| Some(value) != defaults.pointer(&path))
         };
-        assert!(choices().iter().any(changed), "{path} is never another than the default");
+        assert!(
+            choices().iter().any(|(_, values)| changed(values)),
+            "{path} is never another than the default"
+        );
     }
 }
 
@@ -156,8 +137,8 @@ fn helm_refuses_what_meshctl_refuses() {
         json!({"controller": {"replicas": "two"}}),
         json!({"images": {"pullPolicy": "Sometimes"}}),
         json!({"node": {"cgroup2": "sys/fs/cgroup"}}),
-        json!({"agent": {"maxUnavailable": 0}}),
-        json!({"agent": {"maxUnavailable": "110%"}}),
+        json!({"agent": {"maxSurge": 0}}),
+        json!({"agent": {"maxSurge": "110%"}}),
         json!({"agent": {"maxSnapshotAge": "a day"}}),
         json!({"agent": {"tolerations": [{"operater": "Exists"}]}}),
     ] {
@@ -170,9 +151,7 @@ fn helm_refuses_what_meshctl_refuses() {
 #[test]
 #[ignore = "needs Helm: cargo xtask helm"]
 fn helm_finds_nothing_wrong_with_the_chart() {
-    let folder = tempfile::tempdir().unwrap();
-    for values in choices() {
-        let path = file(folder.path(), &values);
+    for (path, values) in choices() {
         let chart = chart();
         let arguments = ["lint", "--strict", chart.to_str().unwrap(), "--values", path.to_str().unwrap()];
         said(helm(&arguments)).unwrap_or_else(|error| panic!("{values}: {error}"));

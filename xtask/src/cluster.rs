@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
-use crate::{process, testbed, tools::packages, workspace};
+use crate::{images, process, testbed, tools::packages, workspace};
 
 /// Options of `cluster`.
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Build Kubernetes if it is not built, bring a cluster up and leave it running (needs root)
+    /// Build Kubernetes if it is not built, bring a cluster up with the mesh's images on every node, and leave it running
+    /// (needs root)
     Up(UpArgs),
     /// Import an image into every node
     Load {
@@ -29,8 +30,11 @@ enum Action {
     Kubeconfig,
     /// Take the cluster down, also one that was left half up
     Down,
-    /// Bring a cluster up, test that it is a real one, and take it down
-    Check,
+    /// Test on a real Kubernetes: that it is one, the installation, and the mesh on it
+    Check {
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +52,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Up(args) => {
             build()?;
-            testbed::become_program(cluster(&["up", "--nodes", &args.nodes, "--proxy", &args.proxy]))
+            let images = images::for_tests()?;
+            process::run(&mut cluster(&["up", "--nodes", &args.nodes, "--proxy", &args.proxy]))?;
+            images.iter().try_for_each(|image| process::run(cluster(&["load"]).arg(image)))
         }
         Action::Load { image } => {
             let image =
@@ -59,13 +65,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         Action::Kubeconfig => testbed::become_program(cluster(&["kubeconfig"])),
         Action::Down => testbed::become_program(cluster(&["down"])),
-        Action::Check => {
-            build()?;
-            let mut cargo = process::cargo();
-            cargo.args(["test", "--workspace", "--test", "cluster", "--"]);
-            process::run(cargo.args(["--ignored", "--test-threads=1", "--nocapture"]))
-        }
+        Action::Check { filter } => check(filter.as_deref()),
     }
+}
+
+/// Runs the tests that need a Kubernetes: on one that comes and goes with each, then those of the mesh on one that stays
+/// for all of them.
+pub(crate) fn check(filter: Option<&str>) -> Result<()> {
+    build()?;
+    let _ = images::for_tests()?;
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--workspace", "--no-fail-fast", "--test", "cluster", "--test", "kubernetes"]);
+    let tested = process::run(cargo.args(filter).args(["--", "--ignored", "--test-threads=1"]));
+    let down = process::run(&mut cluster(&["down"]));
+    tested.and(down)
 }
 
 fn build() -> Result<()> {

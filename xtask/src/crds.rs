@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{process, workspace};
+use crate::{process, testbed, workspace};
 
 /// Options of `crds`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,7 @@ pub(crate) struct Args {
 /// Writes the custom resource definitions, the chart's schema and `install.yaml`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut cargo = process::cargo();
-    cargo.args(["run", "--quiet", "--package", "mesh-control", "--bin", "mesh-generate", "--"]);
-    process::run(cargo.args(args.check.then_some("--check")).arg(workspace::root()))
+    process::run(cargo.args(["build", "--quiet", "--workspace", "--bin", "mesh-generate"]))?;
+    let mut generate = testbed::program("mesh-generate", false);
+    process::run(generate.args(args.check.then_some("--check")).arg(workspace::root()))
 }

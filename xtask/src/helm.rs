@@ -17,7 +17,7 @@ const PACKAGE: &str = "helm.sh/helm/v4/cmd/helm";
 pub(crate) fn run(_: &Args) -> Result<()> {
     build()?;
     let mut cargo = process::cargo();
-    cargo.args(["test", "--quiet", "--package", "mesh-control", "--test", "helm", "--"]);
+    cargo.args(["test", "--quiet", "--workspace", "--test", "helm", "--"]);
     process::run(cargo.arg("--include-ignored"))
 }
 

@@ -1,30 +1,49 @@
 //! `images`: the images of agent, controller and CLI as OCI archives: static programs, no registry, no base image, the
-//! same bytes from the same sources.
+//! same bytes from the same sources. For tests, the programs that are built already, with this machine's libraries.
 //!
 //! What is in an image stands in its `deploy/images/NAME.Containerfile`, which other builders read as well;
 //! `mesh-image` of the tests' crate reads it here.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{ebpf, process, testbed, tools::packages, workspace};
 
 /// The images, by the names of their Containerfiles.
 const IMAGES: [&str; 3] = ["mesh-agent", "mesh-control", "meshctl"];
 
+/// What stands before their names, unless somebody says otherwise; the chart's default too.
+const REPOSITORY: &str = "mesh.internal";
+
 /// Options of `images`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// For which architecture; may be repeated
-    #[arg(long, value_enum, default_values = ["amd64"])]
+    /// What is in them: `release` to ship, `dev` for tests on this machine, without compiling twice
+    #[arg(long, value_enum, default_value = "release")]
+    profile: Profile,
+    /// For which architecture; may be repeated. Of the profile `dev` there is only this machine's
+    #[arg(long, value_enum, default_values = [Architecture::HERE])]
     architecture: Vec<Architecture>,
     /// What stands before the images' names
-    #[arg(long, default_value = "mesh.internal")]
+    #[arg(long, default_value = REPOSITORY)]
     repository: String,
     /// Their tag; the workspace's version if it is left out
     #[arg(long)]
     tag: Option<String>,
+}
+
+/// What is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Profile {
+    /// Static programs, optimised.
+    Release,
+    /// The programs that tests run, without the lines of their sources, and the libraries that they load.
+    Dev,
 }
 
 /// An architecture, by the name that images have for it.
@@ -35,6 +54,9 @@ enum Architecture {
 }
 
 impl Architecture {
+    /// This machine's, as an argument.
+    const HERE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
     fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -82,31 +104,68 @@ impl Architecture {
     }
 }
 
-/// Builds the programs and packs the images: `target/images/NAME-ARCHITECTURE.tar`.
+/// Those that tests install on this machine; gives their archives.
+pub(crate) fn for_tests() -> Result<Vec<PathBuf>> {
+    let architecture = if Architecture::Amd64.is_here() { Architecture::Amd64 } else { Architecture::Arm64 };
+    let repository = REPOSITORY.to_owned();
+    build(&Args { architecture: vec![architecture], profile: Profile::Dev, repository, tag: None })
+}
+
+/// Builds the programs and packs the images: `target/images/NAME-ARCHITECTURE.tar`, those for tests below `dev`.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    build(args).map(drop)
+}
+
+fn build(args: &Args) -> Result<Vec<PathBuf>> {
     let tag = args.tag.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
     let images = workspace::root().join("target/images");
     let mut packer = process::cargo();
-    process::run(packer.args(["build", "--quiet", "--package", "mesh-tests", "--bin", "mesh-image"]))?;
+    process::run(packer.args(["build", "--quiet", "--workspace", "--bin", "mesh-image"]))?;
+    let mut made = Vec::new();
     for architecture in &args.architecture {
-        architecture.prepare()?;
-        let programs = programs(*architecture, &images)?;
+        let (programs, archives) = match args.profile {
+            Profile::Release => {
+                architecture.prepare()?;
+                (programs(*architecture, &images)?, images.clone())
+            }
+            Profile::Dev => {
+                ensure!(architecture.is_here(), "images of the profile dev are for this machine only");
+                let archives = images.join("dev");
+                (programs_for_tests(&archives)?, archives)
+            }
+        };
         for image in IMAGES {
-            let archive = images.join(format!("{image}-{}.tar", architecture.name()));
+            let archive = archives.join(format!("{image}-{}.tar", architecture.name()));
             let mut pack = testbed::program("mesh-image", false);
             pack.arg("--containerfile")
                 .arg(workspace::root().join(format!("deploy/images/{image}.Containerfile")));
             pack.arg("--context").arg(workspace::root()).arg("--programs").arg(&programs);
+            pack.args((args.profile == Profile::Dev).then_some("--libraries"));
             pack.args(["--architecture", architecture.name(), "--name"]);
             pack.arg(format!("{}/{image}:{tag}", args.repository)).arg(&archive);
             process::run(&mut pack)?;
+            made.push(archive);
         }
     }
-    Ok(())
+    Ok(made)
+}
+
+/// Builds what tests run, in the selection that they have it in, and copies the programs without their debug
+/// information; gives their folder.
+fn programs_for_tests(archives: &Path) -> Result<PathBuf> {
+    testbed::build(false)?;
+    let folder = archives.join("programs");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for image in IMAGES {
+        let mut strip = Command::new("strip");
+        strip.args(["--strip-debug", "-o"]).arg(folder.join(image));
+        process::run(strip.arg(workspace::programs(false).join(image)))?;
+    }
+    Ok(folder)
 }
 
 /// Builds the programs, linked statically; gives their folder.
-fn programs(architecture: Architecture, images: &Path) -> Result<std::path::PathBuf> {
+fn programs(architecture: Architecture, images: &Path) -> Result<PathBuf> {
     let object = ebpf::build(&ebpf::Args { install: true }, architecture.machine())?;
     let (triple, build) = (architecture.triple(), images.join("build"));
     let mut cargo = process::cargo();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{process, testbed, tools::packages};
+use crate::{cluster, process, testbed, tools::packages};
 
 /// Options of `test`.
 #[derive(Debug, clap::Args)]
@@ -11,7 +11,7 @@ pub(crate) struct Args {
     filter: Option<String>,
 }
 
-/// Installs what is needed, builds everything, and runs the tests. Testbeds are kept apart by name, but two cores are
+/// Installs what is needed, builds everything, and runs the tests, last those on a real Kubernetes. Testbeds are kept apart by name, but two cores are
 /// few: tests with real timings run one after another.
 pub(crate) fn run(args: &Args) -> Result<()> {
     packages::install(packages::TESTBED)?;
@@ -22,5 +22,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let mut cargo = process::cargo();
     cargo.args(["test", "--workspace", "--no-fail-fast", "--test", "*"]).args(&args.filter);
-    process::run(cargo.args(["--", "--test-threads=1"]))
+    let on_testbeds = process::run(cargo.args(["--", "--test-threads=1"]));
+    on_testbeds.and(cluster::check(args.filter.as_deref()))
 }

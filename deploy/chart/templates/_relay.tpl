@@ -5,10 +5,13 @@ args:
   - relay
   - --node=$(NODE_NAME)
   - --run-dir=/run/mesh
+  - --pod-dir=/run/mesh-pod
   - --control=tcp:mesh-control.{{ .Release.Namespace }}.svc:15012
   - --service-account=/var/run/secrets/mesh
   - {{ .Values.agent.metrics | printf "--metrics=%s:15020" | quote }}
   - --max-snapshot-age={{ .Values.agent.maxSnapshotAge }}
+  # Among what the container says, where the runtime bounds it.
+  - --access-log=-
   - --drain={{ .Values.agent.drainSeconds }}s
   {{- with .Values.agent.workers }}
   - --workers={{ . }}
@@ -20,16 +23,14 @@ env:
         fieldPath: spec.nodeName
   - name: RUST_LOG
     value: {{ .Values.agent.log | quote }}
-ports:
-  - name: metrics
-    containerPort: 15020
-# No liveness probe: restarting what is slow makes it slower, and cuts the tunnels.
+# No `ports`: they would be the node's, and keep the next agent from starting beside this one. /metrics is at 15020.
+# No liveness probe: restarting what is slow makes it slower, and cuts the tunnels. Readiness is asked of this relay, not
+# of whichever has the node's port.
 readinessProbe:
-  httpGet:
-    path: /ready
-    port: metrics
+  exec:
+    command: [/usr/bin/mesh-agent, ready, --pod-dir=/run/mesh-pod]
   periodSeconds: 5
-  timeoutSeconds: 2
+  timeoutSeconds: 5
 # It reads what strangers send and holds keys: no capability, nothing to write but the run directory.
 securityContext:
   runAsNonRoot: true
@@ -47,6 +48,8 @@ resources:
 volumeMounts:
   - name: run
     mountPath: /run/mesh
+  - name: pod
+    mountPath: /run/mesh-pod
   - name: controller
     mountPath: /var/run/secrets/mesh
     readOnly: true

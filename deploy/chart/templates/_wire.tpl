@@ -19,6 +19,9 @@ args:
   - wire
   - --node=$(NODE_NAME)
   - --run-dir=/run/mesh
+  - --pod-dir=/run/mesh-pod
+  # As long as relay's connections may take to finish, and a little longer.
+  - --linger={{ add .Values.agent.drainSeconds 5 }}s
   - --pin-root=/sys/fs/bpf/mesh
   - --cgroup-root=/host/cgroup
   - --relay-uid=65532
@@ -62,6 +65,8 @@ resources:
 volumeMounts:
   - name: run
     mountPath: /run/mesh
+  - name: pod
+    mountPath: /run/mesh-pod
   {{- include "mesh.kernel" . | nindent 2 }}
 {{- end }}
 
@@ -117,6 +122,11 @@ args:
     path: {{ .Values.node.run }}
     type: DirectoryOrCreate
 {{- if not .Values.uninstall }}
+# What wire and relay of one pod have in common. Of a node's two agents, while one takes over, each has its own.
+- name: pod
+  emptyDir:
+    medium: Memory
+    sizeLimit: 1Mi
 - name: controller
   projected:
     sources:
