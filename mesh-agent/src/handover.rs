@@ -26,7 +26,7 @@ pub(crate) use question::{Answer, Can, CanEndpoint, Feature, Question};
 pub(crate) use told::{Counts, DenialCount, Ended, FlowEvent, FlowSample, PodReport, PodState};
 
 /// Version of this exchange; both sides refuse another one.
-pub(crate) const VERSION: u16 = 4;
+pub(crate) const VERSION: u16 = 5;
 
 /// What relay tells wire. Everything between [`ToWire::Hello`] and [`ToWire::Synced`] is relay's
 /// full state; on `Synced` wire removes what was not named. After that, single changes.
@@ -75,6 +75,14 @@ pub(crate) enum ToWire {
         /// Chosen by relay, grows.
         sequence: u64,
     },
+    /// relay takes a pod's connections at the listeners that [`PodReport::listeners`] names, and has what
+    /// it needs to carry them. Until then another relay may, see [`FromWire::Hello`].
+    Serves {
+        /// The pod's UID.
+        uid: String,
+        /// [`PodReport::listeners`].
+        listeners: u64,
+    },
     /// A question of the CLI.
     Ask {
         /// Chosen by relay; the answer carries it.
@@ -93,6 +101,8 @@ pub(crate) enum FromWire {
         version: u16,
         /// Whether programs and maps were adopted from an earlier wire's pins.
         adopted: bool,
+        /// Another wire has given way to this one, and its relay serves every pod until this relay does.
+        succeeds: bool,
     },
     /// Everything up to this commit is in the kernel.
     Applied {
@@ -121,6 +131,9 @@ pub(crate) enum FromWire {
     Ended(Vec<Ended>),
     /// Progress of connections that are still open.
     Samples(Vec<FlowSample>),
+    /// Another wire has taken this one's place, for another relay. This one reports nothing more and puts
+    /// nothing into the kernel; it stays for as long as its relay does, and gives it sockets.
+    Leaving,
     /// The answer to a question.
     Answer {
         /// [`ToWire::Ask::id`].

@@ -48,7 +48,7 @@ mod world;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,11 +57,12 @@ use anyhow::Context;
 use clap::Args;
 use mesh_api::duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 use tracing_subscriber::EnvFilter;
 
 use discovery::{Control, Joining};
 use node::Node;
+use telemetry::LogPlace;
 
 /// How long the last reports have to reach the log at the end.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
@@ -72,10 +73,14 @@ pub(crate) struct Options {
     /// The node's name.
     #[arg(long)]
     node: String,
-    /// The node's run directory: holds wire.sock and sockets.sock; gets admin.sock, access.log,
-    /// snapshot, and node.pem if it is in memory.
+    /// The node's run directory: gets access.log, snapshot, and node.pem if it is in memory.
     #[arg(long)]
     run_dir: PathBuf,
+    /// Directory of what this relay shares with its own wire only: holds wire.sock and sockets.sock, gets
+    /// admin.sock; in Kubernetes of the pod. With one, this relay takes the metrics' address when another
+    /// relay of the node lets go of it. Default: the run directory.
+    #[arg(long)]
+    pod_dir: Option<PathBuf>,
     /// Where the controller listens: tcp:IP:PORT, tcp:NAME:PORT or unix:PATH.
     #[arg(long)]
     control: Control,
@@ -93,12 +98,22 @@ pub(crate) struct Options {
     /// Where /metrics and /ready are served, such as `[::]:15020`.
     #[arg(long)]
     metrics: SocketAddr,
+    /// Where the access log goes: a file, or - for the standard output. Default: access.log in the run
+    /// directory, with the four before it.
+    #[arg(long)]
+    access_log: Option<LogPlace>,
     /// Threads that carry the tunnel's bytes; one for each processor by default.
     #[arg(long)]
     workers: Option<std::num::NonZeroUsize>,
     /// How long open connections may take to finish when relay is told to end.
     #[arg(long, default_value = "5s", value_parser = duration::argument)]
     drain: Duration,
+}
+
+impl Options {
+    fn pod_dir(&self) -> &Path {
+        self.pod_dir.as_ref().unwrap_or(&self.run_dir)
+    }
 }
 
 /// Runs relay until it is told to stop.
@@ -119,7 +134,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
         run_dir::wait(&options.run_dir).await;
+        run_dir::wait(options.pod_dir()).await;
         let node = start(options).await?;
+        let metrics = serve_metrics(&node, options).await?;
         let (workers, telling) = carry(&node, options)?;
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
@@ -128,6 +145,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
         tracing::info!(within = ?options.drain, "relay ends; wire goes on enforcing");
         node.draining.set(true);
+        // The next relay's, if one waits for the address.
+        metrics.abort();
         workers.drain(options.drain).await;
         // The last reports are on their way to the log.
         let _ = tokio::time::timeout(TELL_WITHIN, telling).await;
@@ -139,22 +158,31 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 async fn start(options: &Options) -> anyhow::Result<Rc<Node>> {
     let (node, questions) = Node::new(&options.node);
     let node = Rc::new(node);
-    node.telemetry.borrow_mut().log_to(&options.run_dir.join("access.log"))?;
-    let metrics = serve::tcp(options.metrics).await?;
-    let admin = serve::unix(&options.run_dir.join("admin.sock"))?;
+    let log = options.access_log.clone();
+    let log = log.unwrap_or_else(|| LogPlace::File(options.run_dir.join("access.log")));
+    node.telemetry.borrow_mut().log_to(log)?;
+    let admin = serve::unix(&options.pod_dir().join("admin.sock"))?;
     tracing::info!(node = %node.name, metrics = %options.metrics, "relay starts");
 
-    let shared = Rc::clone(&node);
-    tokio::task::spawn_local(serve::serve(metrics, move |request| {
-        scrape::respond(Rc::clone(&shared), request)
-    }));
     let shared = Rc::clone(&node);
     tokio::task::spawn_local(serve::serve(admin, move |request| admin::respond(Rc::clone(&shared), request)));
     discover(&node, options)?;
     let shared = Rc::clone(&node);
-    let socket = options.run_dir.join("wire.sock");
+    let socket = options.pod_dir().join("wire.sock");
     tokio::task::spawn_local(async move { link::run(shared, &socket, questions).await });
     Ok(node)
+}
+
+/// Serves metrics until the task is aborted.
+async fn serve_metrics(node: &Rc<Node>, options: &Options) -> anyhow::Result<JoinHandle<()>> {
+    let listener = match serve::tcp(options.metrics).await {
+        Err(error) if options.pod_dir.is_some() && error.is_in_use() => {
+            tracing::warn!(%error, "metrics are served once whoever is there, an earlier relay, lets go of the address");
+            None
+        }
+        listening => Some(listening?),
+    };
+    Ok(tokio::task::spawn_local(scrape::run(Rc::clone(node), options.metrics, listener)))
 }
 
 /// Puts the last known state in force and keeps it, and the node's certificates, current.
@@ -180,12 +208,9 @@ fn discover(node: &Rc<Node>, options: &Options) -> anyhow::Result<()> {
 }
 
 /// Starts the workers, and what follows them; the task ends when they have and all is told.
-fn carry(
-    node: &Rc<Node>,
-    options: &Options,
-) -> anyhow::Result<(Rc<workers::Workers>, tokio::task::JoinHandle<()>)> {
+fn carry(node: &Rc<Node>, options: &Options) -> anyhow::Result<(Rc<workers::Workers>, JoinHandle<()>)> {
     let (reporter, reports) = workers::reports(&node.tunnel);
-    let sockets = options.run_dir.join(crate::handover::sockets::NAME);
+    let sockets = options.pod_dir().join(crate::handover::sockets::NAME);
     let count = options.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let shared = workers::Shared {
         world: Arc::clone(&node.world),

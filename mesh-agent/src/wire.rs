@@ -14,11 +14,13 @@
 //! | [`listeners`], [`redirect_route`], [`supply`] | sockets of the agent inside pods' namespaces, made here and given to relay |
 //! | [`sockets`], [`judge`], [`enforce`], [`sweep`] | open connections: re-evaluated, aborted, counted |
 //! | [`run_dir`], [`endpoint`], [`session`], [`outbox`], [`events`], [`report`] | the exchange with relay |
+//! | [`takeover`], [`succession`], [`linger`] | one wire takes another's place while both run, and what each does then |
 //! | [`answer`] | questions of the CLI, answered from what the kernel holds |
 //! | [`node`] | the loop that joins them |
 //!
 //! Threads: the loop, and one each for cgroup events, interface events, the ring buffer, work on
-//! sockets, counts and samples, the two directions of the exchange, and the channel of sockets.
+//! sockets, counts and samples, the two directions of the exchange, the channel of sockets, signals to
+//! end, and another wire that asks.
 //!
 //! Capabilities kept after start, see [`privileges`]: `BPF` and `NET_ADMIN` (maps, programs, links,
 //! destroying sockets, the route of redirected addresses), `PERFMON` (the verifier's pointer rules),
@@ -36,6 +38,7 @@ mod events;
 mod hierarchy;
 mod interfaces;
 mod judge;
+mod linger;
 mod links;
 mod listeners;
 mod maps;
@@ -57,12 +60,16 @@ mod session;
 mod slots;
 mod sockets;
 mod start;
+mod succession;
 mod supply;
 mod sweep;
+mod takeover;
 mod target;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use mesh_api::duration;
 use nix::sys::signal::{SigSet, Signal};
 
 /// Options of the privileged process.
@@ -74,6 +81,11 @@ pub(crate) struct Options {
     /// Directory of this node's sockets, shared with relay.
     #[arg(long)]
     pub(crate) run_dir: PathBuf,
+    /// Directory of what this wire shares with its own relay only: wire.sock and sockets.sock; in Kubernetes
+    /// of the pod. With one, this wire takes over from another that runs on the node. Default: the run
+    /// directory.
+    #[arg(long)]
+    pub(crate) pod_dir: Option<PathBuf>,
     /// Where programs, links and maps are pinned, on a bpf file system.
     #[arg(long, default_value = "/sys/fs/bpf/mesh")]
     pub(crate) pin_root: PathBuf,
@@ -95,6 +107,10 @@ pub(crate) struct Options {
     /// needed where it is a veth without routes of its own, as on a bridge. May be repeated.
     #[arg(long)]
     pub(crate) uplink: Vec<String>,
+    /// How long to go on after being told to end while relay is connected: its open connections need
+    /// this process to finish. Longer than relay's --drain.
+    #[arg(long, default_value = "0s", value_parser = duration::argument)]
+    pub(crate) linger: Duration,
 }
 
 /// Options of the removal.

@@ -4,6 +4,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /status` | what the node enforces, and what is wrong |
+//! | `GET /ready` | 200 if this relay is ready, else 503 and why not |
 //! | `GET /pods` | its pods |
 //! | `GET /can?source=&destination=&port=&protocol=` | the verdict of the loaded policy |
 //! | `GET /dump?flows=N` | programs, links, maps, pods, flows |
@@ -30,6 +31,7 @@ use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 
 use super::node::{AskError, Node};
+use super::scrape;
 use super::serve::{self, Answer};
 use crate::handover::{self, Question};
 use query::Query;
@@ -72,6 +74,7 @@ pub(crate) async fn respond(node: Rc<Node>, request: Request<Incoming>) -> Answe
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let result = match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => json(&status::status(&node)),
+        (&Method::GET, "/ready") => Ok(scrape::ready(&node)),
         (&Method::GET, "/pods") => json(&pods::pods(&node)),
         (&Method::GET, "/failures") => failures::failures(&node, &query),
         (&Method::GET, "/reasons") => json(&failures::reasons()),

@@ -21,12 +21,15 @@ use super::telemetry::{Context, Telemetry};
 use super::tls::Trust;
 use super::tunnel::counts::Counts;
 use super::world::World;
-use crate::handover::{Answer, PodReport, Question};
+use crate::handover::{Answer, PodReport, PodState, Question};
 
 /// Questions of the CLI that may wait for wire at once.
 const QUESTIONS: usize = 16;
 /// How long wire may take for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a pod of which an earlier relay takes the connections keeps this one from being ready while the
+/// controller is there: a certificate that is refused must not hold up an upgrade for ever.
+const SERVED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What relay's tasks share.
 #[derive(Debug)]
@@ -118,10 +121,21 @@ pub(crate) struct LinkState {
     pub connected: Cell<bool>,
     /// Something changed among the pods that wire reports.
     pub pods_changed: Notify,
+    /// Counts what changed among them, for whoever tells of them.
+    pub reported: watch::Sender<u64>,
     /// Pods that wire reported gone, until the workers were told.
     pub pods_gone: RefCell<BTreeSet<String>>,
     /// wire has the whole state of this relay.
     pub synced: Cell<bool>,
+    /// wire has given way to another one. What it reported last is old: discovery says which pods there are.
+    pub leaving: Cell<bool>,
+    /// wire has taken another one's place, whose relay serves the pods that are not in `serving`.
+    pub succeeds: Cell<bool>,
+    /// Since when wire is connected.
+    pub since: Cell<Option<Instant>>,
+    /// Pods whose connections this relay takes and can carry, and at which listeners
+    /// ([`PodReport::listeners`]).
+    pub serving: RefCell<BTreeMap<String, u64>>,
     /// Something changed that wire is to be told.
     pub changed: Notify,
     /// Revision of [`Desired`] that is in the kernel.
@@ -357,6 +371,27 @@ impl Node {
         } else if !self.telemetry.borrow().is_fresh(Instant::now()) {
             reasons.push("the data path has sent no counts lately".to_owned());
         }
+        reasons.extend(self.awaited());
         reasons
+    }
+
+    /// Which pods an earlier relay still serves, because this one cannot.
+    fn awaited(&self) -> Option<String> {
+        let settled = self.link.since.get().is_some_and(|since| since.elapsed() > SERVED_WITHIN);
+        if !self.link.succeeds.get() || (settled && self.discovery.connected.get()) {
+            return None;
+        }
+        let serving = self.link.serving.borrow();
+        let is_awaited = |report: &&PodReport| {
+            let wired = report.state == PodState::Wired && report.listeners != 0;
+            wired && serving.get(&report.uid) != Some(&report.listeners)
+        };
+        let pods = self.pods.borrow();
+        let mut awaited = pods.values().filter(is_awaited);
+        let first = awaited.next()?;
+        let (uid, more) = (&first.uid, awaited.count());
+        Some(format!(
+            "the earlier relay still serves pod {uid} and {more} more: this one has no certificate for them yet"
+        ))
     }
 }

@@ -41,6 +41,13 @@ pub(crate) struct ListenError {
     source: io::Error,
 }
 
+impl ListenError {
+    /// Whether somebody else listens there.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 /// Where a listener takes connections.
 pub(crate) trait Listener {
     /// A connection.

@@ -116,6 +116,11 @@ pub(crate) async fn keep(node: Rc<Node>, held: Rc<Held>, run_dir: PathBuf) {
 async fn save(node: &Node, held: &Held, path: &Path) -> bool {
     held.saved();
     let change = held.changes();
+    // The file is the next relay's by now.
+    if node.link.leaving.get() {
+        held.keep(change);
+        return true;
+    }
     let bytes = held.encode(&node.name);
     let target = path.to_owned();
     let result = tokio::task::spawn_blocking(move || file::write(&target, &bytes))
@@ -138,7 +143,7 @@ async fn save(node: &Node, held: &Held, path: &Path) -> bool {
 
 /// While the controller is connected, what is on disk is its state as of now.
 fn mark(node: &Node, held: &Held, path: &Path) {
-    if !node.discovery.connected.get() || held.is_unsaved() {
+    if !node.discovery.connected.get() || node.link.leaving.get() || held.is_unsaved() {
         return;
     }
     let marked = std::fs::File::options().write(true).open(path);

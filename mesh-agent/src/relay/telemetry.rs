@@ -22,7 +22,6 @@ mod record;
 mod tests;
 mod tunnelled;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mesh_ebpf::abi::EventKind;
@@ -31,8 +30,8 @@ use super::desired::Desired;
 use super::names::Names;
 use super::resource::{AccessLog, LogLevel};
 use crate::handover::{Counts, Ended, FlowEvent, FlowSample, PodReport, PodState};
-pub(crate) use access_log::AccessLogError;
 use access_log::Writer;
+pub(crate) use access_log::{AccessLogError, Place as LogPlace};
 use denials::Denials;
 use endings::Endings;
 pub(crate) use failures::Failure;
@@ -102,12 +101,12 @@ impl Telemetry {
         }
     }
 
-    /// Writes the access log to `path` from now on.
+    /// Writes the access log there from now on.
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub(crate) fn log_to(&mut self, path: &Path) -> Result<(), AccessLogError> {
-        self.log = Some(Writer::start(path.to_owned(), access_log::ROTATE_AT)?);
+    pub(crate) fn log_to(&mut self, place: LogPlace) -> Result<(), AccessLogError> {
+        self.log = Some(Writer::start(place, access_log::ROTATE_AT)?);
         Ok(())
     }
 

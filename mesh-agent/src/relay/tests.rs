@@ -4,6 +4,8 @@ mod account;
 mod controller;
 mod discovery;
 mod fake_wire;
+mod reports;
+mod takeover;
 mod tls;
 
 use std::path::Path;
@@ -19,7 +21,7 @@ use tokio::task::LocalSet;
 
 use super::node::Node;
 use super::{Options, start};
-use crate::handover::{Counts, FlowEvent, FromWire, PodReport, PodState, uid_hash};
+use crate::handover::{Counts, FlowEvent, FromWire, uid_hash};
 use controller::Controller;
 use fake_wire::FakeWire;
 
@@ -44,11 +46,13 @@ fn options(path: &Path) -> Options {
     Options {
         node: "n1".into(),
         run_dir: path.to_owned(),
+        pod_dir: None,
         control: format!("unix:{}", path.join("ads.sock").display()).parse().unwrap(),
         join: Some(path.join("join")),
         service_account: None,
         max_snapshot_age: Duration::from_secs(3600),
         metrics: "127.0.0.1:0".parse().unwrap(),
+        access_log: None,
         workers: std::num::NonZeroUsize::new(1),
         drain: Duration::from_secs(1),
     }
@@ -347,19 +351,7 @@ fn reports_become_lines_answers_and_readiness() {
         until("the first state", || scene.controller.acknowledged().len() == 5).await;
         let set = scene.wire.held().pods["uid-vault"].ingress;
         scene.wire.report(FromWire::Events(vec![FlowEvent { set, ..denied() }]));
-        scene.wire.report(FromWire::Pod(PodReport {
-            uid: "uid-vault".into(),
-            state: PodState::Wired,
-            reason: "Tunnel=False: too many open files".into(),
-            late_enrolled: true,
-            preexisting_connections: 0,
-            validated: true,
-            cgroup: 1,
-            netns: 2,
-            interface: 3,
-            routed: Vec::new(),
-            listeners: 0,
-        }));
+        scene.wire.report(FromWire::Pod(reports::wired_late("uid-vault")));
         scene.wire.report(FromWire::Counts(Counts { local_proof: true, ..Counts::default() }));
         until("readiness", || scene.node.unready().is_empty()).await;
 

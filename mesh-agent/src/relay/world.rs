@@ -54,8 +54,13 @@ struct Known {
     resource: Arc<str>,
     id: Arc<SpiffeId>,
     group: u64,
+    /// Those that this same pod had before, the latest first: a connection that was made meanwhile was made to it.
+    former: Vec<u64>,
     enrolled: bool,
 }
+
+/// Former groups that are remembered of a pod: labels and policies change, but not that often within a connect.
+const FORMER: usize = 8;
 
 /// What is known of every pod.
 #[derive(Debug)]
@@ -77,6 +82,9 @@ struct State {
 
 #[derive(Debug)]
 struct Named {
+    uid: String,
+    /// The group and those before it, the latest first.
+    groups: Vec<u64>,
     namespace: String,
     service_account: String,
     addresses: Vec<IpAddr>,
@@ -131,7 +139,11 @@ impl World {
     /// Takes a pod, new or changed. One without a service account is nobody that could prove it.
     pub(crate) fn learn(&self, resource: &str, workload: &Workload) {
         let mut state = self.write();
-        state.forget(resource);
+        let before = state.forget(resource).filter(|named| named.uid == workload.uid);
+        let mut groups = before.map(|named| named.groups).unwrap_or_default();
+        groups.retain(|group| *group != workload.group);
+        groups.insert(0, workload.group);
+        groups.truncate(FORMER + 1);
         let id = SpiffeId::new(&state.trust_domain, &workload.namespace, &workload.service_account);
         if let Ok(id) = id
             .or_else(|_| SpiffeId::new(UNNAMED_TRUST_DOMAIN, &workload.namespace, &workload.service_account))
@@ -143,10 +155,13 @@ impl World {
                     resource: Arc::clone(&resource),
                     id: Arc::clone(&id),
                     group: workload.group,
+                    former: groups[1..].to_vec(),
                     enrolled: workload.enrolled,
                 });
             }
             let named = Named {
+                uid: workload.uid.clone(),
+                groups,
                 namespace: workload.namespace.clone(),
                 service_account: workload.service_account.clone(),
                 addresses: workload.addresses.clone(),
@@ -198,8 +213,8 @@ impl World {
     }
 
     /// The names that whoever answers at an address may prove: those of the enrolled pods that
-    /// discovery knows there and that are of `group`, what was picked when the application connected
-    /// (0: several shared the address then).
+    /// discovery knows there and that are or were of `group`, what was picked when the application
+    /// connected (0: several shared the address then).
     ///
     /// # Errors
     /// When there is none.
@@ -210,7 +225,8 @@ impl World {
         if enrolled.peek().is_none() {
             return Err(Absent::Nobody);
         }
-        let picked = enrolled.filter(|known| group == 0 || known.group == group);
+        let is_picked = |known: &&Known| group == 0 || known.group == group || known.former.contains(&group);
+        let picked = enrolled.filter(is_picked);
         let ids: BTreeSet<SpiffeId> = picked.map(|known| SpiffeId::clone(&known.id)).collect();
         if ids.is_empty() { Err(Absent::Another) } else { Ok(Arc::new(ids)) }
     }
@@ -245,9 +261,9 @@ impl World {
 const UNNAMED_TRUST_DOMAIN: &str = "unknown.invalid";
 
 impl State {
-    fn forget(&mut self, resource: &str) {
-        let Some(named) = self.workloads.remove(resource) else { return };
-        for address in named.addresses {
+    fn forget(&mut self, resource: &str) -> Option<Named> {
+        let named = self.workloads.remove(resource)?;
+        for address in &named.addresses {
             let address = address.to_canonical();
             if let Some(there) = self.at.get_mut(&address) {
                 there.retain(|known| *known.resource != *resource);
@@ -256,6 +272,7 @@ impl State {
                 }
             }
         }
+        Some(named)
     }
 
     /// The worker's copy of a set, made once however many pods it is the policy of.

@@ -12,6 +12,7 @@ use super::links::{ALWAYS, ARMED, LinkError, Links, Point};
 use super::listeners::{Listeners, Pair, keys};
 use super::maps::{MapFailure, Maps, absent_is_fine};
 use super::plan::Action;
+use super::succession::Earlier;
 use super::target::State;
 use crate::sys::netns::Netns;
 
@@ -40,6 +41,8 @@ pub(super) struct Kernel {
     pub(super) links: Links,
     /// The agent's listeners inside pods.
     pub(super) listeners: Listeners,
+    /// Pods that the relay of an earlier wire still serves.
+    pub(super) earlier: Earlier,
 }
 
 fn on(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> MapFailure {
@@ -109,9 +112,8 @@ impl Kernel {
             Action::Listen(cookie, uid) => {
                 let netns = namespace(cookie, processes).ok_or(ApplyError::NamespaceGone(cookie))?;
                 let pair = Pair::open(&netns).map_err(ApplyError::Listeners)?;
-                for (key, listener) in pair.keyed(cookie) {
-                    // In place of an earlier wire's, which relay may still hold.
-                    maps.listeners.insert(key, listener, 0).map_err(on("mesh_listeners"))?;
+                if !self.earlier.serves(cookie) {
+                    self.place(cookie, &pair)?;
                 }
                 self.listeners.keep(cookie, uid, pair);
             }
@@ -120,7 +122,19 @@ impl Kernel {
                     absent_is_fine(maps.listeners.remove(&key)).map_err(on("mesh_listeners"))?;
                 }
                 self.listeners.close(cookie);
+                self.earlier.forget(cookie);
             }
+        }
+        Ok(())
+    }
+
+    /// Has the gate hand a namespace's connections to these listeners, in place of an earlier wire's.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub(super) fn place(&mut self, netns: u64, pair: &Pair) -> Result<(), MapFailure> {
+        for (key, listener) in pair.keyed(netns) {
+            self.maps.listeners.insert(key, listener, 0).map_err(on("mesh_listeners"))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::Uid;
 
 /// Why the socket is not there.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,15 @@ pub(super) fn place<T>(
     chown(&fresh, Some(relay_uid), None).map_err(fail("giving to relay's user"))?;
     fs::rename(&fresh, path).map_err(fail("putting in place"))?;
     Ok(listener)
+}
+
+/// Sees that whoever is at the other end is of this process's own user.
+///
+/// # Errors
+/// When it is another's.
+pub(super) fn is_own(peer: &impl AsFd) -> io::Result<()> {
+    let (uid, own) = (getsockopt(peer, PeerCredentials)?.uid(), Uid::effective().as_raw());
+    if uid == own { Ok(()) } else { Err(io::Error::other(format!("its user is {uid}, wire's is {own}"))) }
 }
 
 /// Lets relay in, and nobody else; gives its process.

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
@@ -71,31 +72,54 @@ enum RingError {
     Wait(#[from] io::Error),
 }
 
-/// Starts the thread that reads the ring.
-///
-/// # Errors
-/// When the thread cannot be made.
-pub(super) fn start(ring: Map, endings: Endings, outbox: Outbox) -> io::Result<()> {
-    thread::Builder::new().name("events".to_owned()).spawn(move || {
-        loop {
-            if let Err(error) = read(&ring, &endings, &outbox) {
-                tracing::error!(%error, "kernel events cannot be read; tried again");
-                thread::sleep(AGAIN);
-            }
-        }
-    })?;
-    Ok(())
+/// The thread that reads the ring, which has one reader.
+#[derive(Debug)]
+pub(super) struct Reader {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
-/// Waits for records without mapping the ring, and reads until none has come for a while.
-fn read(ring: &Map, endings: &Endings, outbox: &Outbox) -> Result<(), RingError> {
+impl Reader {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub(super) fn start(ring: Map, endings: Endings, outbox: Outbox) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                if let Err(error) = read(&ring, &endings, &outbox, &stopped) {
+                    tracing::error!(%error, "kernel events cannot be read; tried again");
+                    thread::sleep(AGAIN);
+                }
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends it: what it has not read is the next reader's.
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that reads kernel events has panicked");
+        }
+    }
+}
+
+/// Waits for records without mapping the ring, and reads until none has come for a while, or it is to stop.
+fn read(ring: &Map, endings: &Endings, outbox: &Outbox, stop: &AtomicBool) -> Result<(), RingError> {
     if let Map::RingBuf(data) = ring {
         // A record that wakes nobody is seen when the time is up.
-        while !poll::readable(data.fd().as_fd(), LOOK_EVERY)? {}
+        while !poll::readable(data.fd().as_fd(), LOOK_EVERY)? {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+        }
     }
     let mut mapped: RingBuf<&MapData> = ring.try_into()?;
     let mut last = Instant::now();
-    while last.elapsed() < QUIET {
+    while last.elapsed() < QUIET && !stop.load(Ordering::Relaxed) {
         poll::readable(mapped.as_fd(), LOOK_EVERY)?;
         let unix_at_zero = clock::unix().wrapping_sub(clock::monotonic());
         let mut some = false;

@@ -255,6 +255,12 @@ pub(super) fn cgroup_id(path: &Path) -> io::Result<u64> {
     fs::metadata(path).map(|metadata| metadata.ino())
 }
 
+/// The processes in a cgroup itself.
+pub(super) fn processes(path: &Path) -> Vec<u32> {
+    let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    listed.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
 /// Whether a process is in a cgroup itself.
 pub(super) fn is_inhabited(path: &Path) -> bool {
     fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|processes| !processes.is_empty())

@@ -139,6 +139,16 @@ impl Listeners {
         self.kept().values().filter(|kept| kept.uid == uid).max_by_key(|kept| kept.made_at).cloned()
     }
 
+    /// Those in a namespace.
+    pub(super) fn in_namespace(&self, netns: u64) -> Option<Kept> {
+        self.kept().get(&netns).cloned()
+    }
+
+    /// Closes wire's copies of all.
+    pub(super) fn close_all(&self) {
+        self.kept().clear();
+    }
+
     /// When those in a namespace were made; 0 where there are none.
     pub(super) fn made_at(&self, netns: u64) -> u64 {
         self.kept().get(&netns).map_or(0, |kept| kept.made_at)

@@ -23,6 +23,7 @@ use super::cgroups::{Finder, Tree};
 use super::content::Content;
 use super::enforce::Work;
 use super::hierarchy;
+use super::linger::Ending;
 use super::observe::{Observation, Observer};
 use super::older::Older;
 use super::outbox::Outbox;
@@ -30,6 +31,7 @@ use super::pins::Pins;
 use super::report::Health;
 use super::roster::Roster;
 use super::slots::Slots;
+use super::takeover::Successor;
 use super::target::{Decision, State};
 use crate::handover::{LocalPod, PodReport, PodState, ToWire};
 
@@ -41,7 +43,7 @@ const HURRY: Duration = Duration::from_millis(4);
 /// Messages taken before the kernel is brought up to date.
 const BATCH: usize = 4096;
 /// Cgroups of agents that are known at once.
-const AGENTS: usize = 8;
+pub(super) const AGENTS: usize = 8;
 /// Signals that may wait; relay waits when there are more.
 const WAITING: usize = 1024;
 
@@ -54,6 +56,19 @@ pub(super) enum Signal {
     Agent(u32),
     /// relay, of this session, says something.
     Relay(u64, ToWire),
+    /// Another wire is to take the place of this one.
+    GiveWay(Successor),
+    /// This process is to end.
+    End,
+}
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It was told to.
+    Told,
+    /// For another wire.
+    GaveWay(Successor),
 }
 
 /// Tells the loop to look; many tellings before it does are one.
@@ -87,6 +102,19 @@ pub(super) fn signals() -> (SyncSender<Signal>, Bell, Inbox) {
 pub(super) struct Inbox {
     receiver: Receiver<Signal>,
     rung: Arc<AtomicBool>,
+}
+
+impl Inbox {
+    /// The next signal, if one comes within this time.
+    pub(super) fn within(&self, patience: Duration) -> Option<Signal> {
+        self.receiver.recv_timeout(patience).ok()
+    }
+
+    /// The next signal.
+    #[cfg(test)]
+    pub(super) fn wait(&self) -> Signal {
+        self.receiver.recv_timeout(Duration::from_secs(10)).unwrap()
+    }
 }
 
 /// What changed since the last commit, so that open connections are judged anew.
@@ -126,6 +154,10 @@ pub(super) struct Parts {
     pub(super) adopted: bool,
     /// The pin directory, held for as long as the loop runs.
     pub(super) pins: Pins,
+    /// Whether another wire gave way to this one.
+    pub(super) succeeds: bool,
+    /// How long to go on for relay's sake, once told to end.
+    pub(super) linger: Duration,
 }
 
 /// The state of the loop.
@@ -152,6 +184,8 @@ pub(super) struct Node {
     session: u64,
     trouble: Vec<String>,
     alone: bool,
+    ending: Ending,
+    successor: Option<Successor>,
 }
 
 impl Node {
@@ -192,6 +226,8 @@ impl Node {
             session: 0,
             trouble: Vec::new(),
             alone: false,
+            ending: Ending::default(),
+            successor: None,
         })
     }
 
@@ -201,8 +237,8 @@ impl Node {
         self.reconcile();
     }
 
-    /// Runs until every sender of signals is gone.
-    pub(super) fn run(&mut self, inbox: &Inbox) {
+    /// Runs until it is told to end and relay is gone or its time over, or until another wire is to go on.
+    pub(super) fn run(&mut self, inbox: &Inbox) -> Ended {
         let mut next_tick = Instant::now() + TICK;
         let mut hurry: Option<Duration> = None;
         loop {
@@ -216,7 +252,13 @@ impl Node {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return Ended::Told,
+            }
+            if let Some(successor) = self.successor.take() {
+                return Ended::GaveWay(successor);
+            }
+            if self.ending.is_over(self.parts.outbox.is_connected()) {
+                return Ended::Told;
             }
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;
@@ -224,6 +266,9 @@ impl Node {
                 self.failures.clear();
                 self.deaf.clear();
                 self.verify();
+                if let Err(error) = self.parts.kernel.take_up_what_is_left() {
+                    tracing::error!(node = self.parts.name, %error, "a pod's listeners are not in place; tried again");
+                }
             }
             // Before looking: what happens during the look rings again.
             inbox.rung.store(false, Ordering::Release);
@@ -246,7 +291,19 @@ impl Node {
             Signal::Look => {}
             Signal::Agent(pid) => self.know_agent(pid),
             Signal::Relay(session, message) => self.told(session, message),
+            Signal::GiveWay(successor) => self.successor = Some(successor),
+            Signal::End => {
+                tracing::info!(node = self.parts.name, within = ?self.parts.linger, "wire ends when relay has");
+                self.ending.told(self.parts.linger);
+            }
         }
+    }
+
+    /// What is left to a wire that goes on in this one's place: everything is let go, the pins last.
+    pub(super) fn give_way(self) -> (Vec<u32>, Ending) {
+        let agents = self.parts.agents.iter().flat_map(|path| hierarchy::processes(path)).collect();
+        self.parts.kernel.listeners.close_all();
+        (agents, self.ending)
     }
 
     /// Keeps the cgroups of agents as a set: during an upgrade there are two.

@@ -224,7 +224,7 @@ mod tests {
         }
         assert_eq!(outbox.dropped(), 3);
         let session = outbox.open();
-        let hello = FromWire::Hello { version: 1, adopted: false };
+        let hello = FromWire::Hello { version: 1, adopted: false, succeeds: false };
         outbox.say(FromWire::Applied { sequence: 1 });
         outbox.greet(session, hello.clone());
         assert_eq!(outbox.next(session), Some(hello), "the greeting goes before everything");

@@ -8,12 +8,20 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use mesh_ebpf::abi::SCHEMA;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::platform::{self, PlatformError};
 use crate::sys::bpf;
+
+/// How often to try the lock: a wire that has given way tries now and then whether it is needed again.
+const TRIES: u32 = 5;
+/// How long until the next try.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why the pins could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,11 +106,22 @@ impl Pins {
 
 /// A lock on the directory itself: bpffs holds no ordinary files.
 fn lock(pin_root: &Path) -> Result<Flock<File>, PinError> {
-    let directory = File::open(pin_root).map_err(PlatformError::io("opening", pin_root))?;
-    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => PinError::Held { path: pin_root.to_owned() },
-        other => PlatformError::io("locking", pin_root)(other.into()).into(),
-    })
+    let mut directory = File::open(pin_root).map_err(PlatformError::io("opening", pin_root))?;
+    for _ in 0..TRIES {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, Errno::EWOULDBLOCK)) => directory = again,
+            Err((_, other)) => return Err(PlatformError::io("locking", pin_root)(other.into()).into()),
+        }
+        thread::sleep(TRY_AGAIN);
+    }
+    Err(PinError::Held { path: pin_root.to_owned() })
+}
+
+/// Whether no wire holds a pin root, and one did.
+pub(super) fn is_unheld(pin_root: &Path) -> bool {
+    let directory = File::open(pin_root);
+    directory.is_ok_and(|directory| Flock::lock(directory, FlockArg::LockExclusiveNonblock).is_ok())
 }
 
 fn make_directory(path: &Path) -> Result<(), PlatformError> {

@@ -76,7 +76,8 @@ fn is_open(found: Access, uid: u32, gid: u32) -> bool {
 }
 
 /// What the agent puts there, but for what is added to these names while a file is replaced or kept.
-const FILES: [&str; 6] = ["wire.sock", "sockets.sock", "admin.sock", "access.log", "snapshot", "node.pem"];
+const FILES: [&str; 7] =
+    ["wire.sock", "sockets.sock", "takeover.sock", "admin.sock", "access.log", "snapshot", "node.pem"];
 
 /// Removes what agents left in the directory, and nothing else.
 ///

@@ -101,6 +101,8 @@ fn serve(stream: UnixStream, signals: &SyncSender<Signal>, outbox: &Outbox) -> i
             Ok(()) => {}
         }
         closing.close(session);
+        // A wire that was told to end may wait for this.
+        let _ = signals.send(Signal::Look);
     })?;
     Ok(())
 }

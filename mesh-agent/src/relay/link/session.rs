@@ -1,7 +1,7 @@
 //! One connection to wire, from the greeting to its end.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -50,9 +50,12 @@ pub(super) async fn run(
 ) -> SessionError {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
-    if let Err(error) = greet(&mut read, &mut write).await {
-        return error;
+    match greet(&mut read, &mut write).await {
+        Ok(succeeds) => node.link.succeeds.set(succeeds),
+        Err(error) => return error,
     }
+    node.link.leaving.set(false);
+    node.link.since.set(Some(Instant::now()));
     node.link.connected.set(true);
     node.link.trouble.borrow_mut().clear();
     node.pods.borrow_mut().clear();
@@ -67,12 +70,16 @@ pub(super) async fn run(
     ended.err().unwrap_or(SessionError::Ending)
 }
 
-async fn greet(read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWriteHalf) -> Result<(), SessionError> {
+/// Says whether wire has taken another one's place.
+async fn greet(
+    read: &mut BufReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+) -> Result<bool, SessionError> {
     frames::write(write, &ToWire::Hello { version: VERSION }).await?;
     match frames::read(read).await? {
-        FromWire::Hello { version: VERSION, adopted } => {
-            tracing::debug!(adopted, "wire greets");
-            Ok(())
+        FromWire::Hello { version: VERSION, adopted, succeeds } => {
+            tracing::debug!(adopted, succeeds, "wire greets");
+            Ok(succeeds)
         }
         FromWire::Hello { version, .. } => Err(SessionError::Version(version)),
         _ => Err(SessionError::NoGreeting),
@@ -104,6 +111,7 @@ async fn listen(
                     node.telemetry.borrow().pods(pods.values());
                 }
                 node.link.pods_changed.notify_one();
+                node.link.reported.send_modify(|changes| *changes += 1);
                 if node.place(&uid) {
                     node.link.changed.notify_one();
                 }
@@ -113,6 +121,7 @@ async fn listen(
                 pods.remove(&uid);
                 node.link.pods_gone.borrow_mut().insert(uid);
                 node.link.pods_changed.notify_one();
+                node.link.reported.send_modify(|changes| *changes += 1);
                 node.telemetry.borrow().pods(pods.values());
             }
             FromWire::Events(events) => {
@@ -125,6 +134,14 @@ async fn listen(
             FromWire::Counts(counts) => {
                 let now = Instant::now();
                 node.report(|telemetry, context| telemetry.counts(counts, now, context));
+            }
+            FromWire::Leaving => {
+                tracing::info!(
+                    "another wire has taken the place of this relay's; connections are taken until this relay is told to end"
+                );
+                node.link.leaving.set(true);
+                node.pods.borrow_mut().clear();
+                node.link.pods_changed.notify_one();
             }
             FromWire::Answer { id, answer } => {
                 if let Some(asker) = owed.borrow_mut().remove(&id) {
@@ -152,6 +169,7 @@ async fn tell(
     // The revision that the commit under way brings.
     let mut under_way: Option<u64> = None;
     let mut awaiting: Option<Instant> = None;
+    let mut told_serving = BTreeMap::new();
     loop {
         let ready = *complete.borrow();
         let may_tell = ready && under_way.is_none();
@@ -176,6 +194,15 @@ async fn tell(
                     .applied
                     .send_if_modified(|applied| std::mem::replace(applied, revision) != revision);
             }
+        }
+        if matches!(told, Told::Whole) {
+            let serving = node.link.serving.borrow().clone();
+            for (uid, &listeners) in
+                serving.iter().filter(|(uid, made)| told_serving.get(*uid) != Some(*made))
+            {
+                frames::write(&mut write, &ToWire::Serves { uid: uid.clone(), listeners }).await?;
+            }
+            told_serving = serving;
         }
         tokio::select! {
             () = node.link.changed.notified() => tokio::time::sleep(SETTLE).await,

@@ -1,7 +1,8 @@
-//! The file of the access log: written by a thread of its own, bounded by rotation.
+//! Where the access log goes, a file that is bounded by rotation or the standard output: written by a thread of its own.
 
 use std::fs::{File, OpenOptions, rename};
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -25,6 +26,21 @@ pub(crate) struct AccessLogError {
     source: io::Error,
 }
 
+/// Where the lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// To a file, which is put aside when it is large.
+    File(PathBuf),
+    /// To the standard output, where a container's runtime bounds what it keeps.
+    StandardOutput,
+}
+
+impl From<&str> for Place {
+    fn from(text: &str) -> Self {
+        if text == "-" { Self::StandardOutput } else { Self::File(text.into()) }
+    }
+}
+
 /// The way to the file. Dropping it writes what waits and ends the thread.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -33,9 +49,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Opens the file and starts the thread.
-    pub(super) fn start(path: PathBuf, rotate_at: u64) -> Result<Self, AccessLogError> {
-        let mut log = Log::open(path, rotate_at)?;
+    /// Opens the place and starts the thread. A file of `rotate_at` bytes is put aside.
+    pub(super) fn start(place: Place, rotate_at: u64) -> Result<Self, AccessLogError> {
+        let mut log = Log::open(place, rotate_at)?;
         let (lines, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("access-log".into())
@@ -70,10 +86,21 @@ struct Log {
 }
 
 impl Log {
-    fn open(path: PathBuf, rotate_at: u64) -> Result<Self, AccessLogError> {
-        let opened = append(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    fn open(place: Place, rotate_at: u64) -> Result<Self, AccessLogError> {
+        let (path, opened) = match place {
+            Place::File(path) => {
+                let opened = append(&path).and_then(|file| Ok((file.metadata()?.len(), file, rotate_at)));
+                (path, opened)
+            }
+            Place::StandardOutput => {
+                let output = io::stdout().as_fd().try_clone_to_owned();
+                (PathBuf::from("on the standard output"), output.map(|output| (0, output.into(), u64::MAX)))
+            }
+        };
         match opened {
-            Ok((written, file)) => Ok(Self { path, file: BufWriter::new(file), written, rotate_at }),
+            Ok((written, file, rotate_at)) => {
+                Ok(Self { path, file: BufWriter::new(file), written, rotate_at })
+            }
             Err(source) => Err(AccessLogError { path, source }),
         }
     }
@@ -135,14 +162,20 @@ fn append(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEPT, Writer};
+    use super::{KEPT, Place, Writer};
     use std::fs;
+
+    #[test]
+    fn a_place_is_a_path_or_the_standard_output() {
+        assert_eq!(Place::from("-"), Place::StandardOutput);
+        assert_eq!(Place::from("/run/-"), Place::File("/run/-".into()));
+    }
 
     #[test]
     fn the_log_is_bounded_by_rotation_and_loses_no_line_meanwhile() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("access.log");
-        let mut writer = Writer::start(path.clone(), 100).unwrap();
+        let mut writer = Writer::start(Place::File(path.clone()), 100).unwrap();
         for number in 0..60 {
             assert!(writer.write(format!("line {number:04}")));
         }

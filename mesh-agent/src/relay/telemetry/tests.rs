@@ -304,7 +304,7 @@ fn the_level_chooses_the_lines() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access.log");
     let mut telemetry = telemetry();
-    telemetry.log_to(&path).unwrap();
+    telemetry.log_to(super::LogPlace::File(path.clone())).unwrap();
     telemetry.configure(AccessLog { format: LogFormat::Text, level: LogLevel::Denied });
     let events = [
         event(EventKind::Opened, Reason::None),

@@ -10,6 +10,7 @@ use mesh_api::certificates::{
     CertificateReply, IssueRequest, JoinRequest, NodeIdentity, NodeIdentityServer, RenewRequest,
 };
 use mesh_api::discovery as ads;
+use mesh_api::reports::{NodeReports, NodeReportsServer, PodReports, PodReportsTaken};
 use mesh_api::resources as api;
 use prost::{Message, Name};
 use tokio::net::UnixListener;
@@ -43,6 +44,8 @@ struct State {
     /// Streams before the present one, which stay open.
     before: Vec<Responses>,
     nonce: u64,
+    /// What was told of pods.
+    reports: Vec<PodReports>,
 }
 
 impl Controller {
@@ -64,6 +67,7 @@ impl Controller {
         let server = tonic::transport::Server::builder()
             .add_service(ads::AggregatedDiscoveryServiceServer::new(self.clone()))
             .add_service(NodeIdentityServer::new(self.clone()))
+            .add_service(NodeReportsServer::new(self.clone()))
             .serve_with_incoming(incoming);
         let server = tokio::spawn(async move { server.await.unwrap() });
         *self.server.lock().unwrap() = Some(server);
@@ -175,6 +179,11 @@ impl Controller {
         }
     }
 
+    /// What was told of pods so far.
+    pub(super) fn reports(&self) -> Vec<PodReports> {
+        self.state.lock().unwrap().reports.clone()
+    }
+
     fn requests(
         &self,
         wanted: impl Fn(&ads::DeltaDiscoveryRequest) -> bool,
@@ -229,6 +238,27 @@ impl ads::AggregatedDiscoveryService for Controller {
             state.before.extend(before);
         }
         self.streamed.notify_one();
+        Ok(Response::new(Box::pin(poll_fn(move |context| queue.poll_recv(context)))))
+    }
+}
+
+#[tonic::async_trait]
+impl NodeReports for Controller {
+    type ReportStream = Pin<Box<dyn Stream<Item = Result<PodReportsTaken, Status>> + Send>>;
+
+    async fn report(
+        &self,
+        request: Request<Streaming<PodReports>>,
+    ) -> Result<Response<Self::ReportStream>, Status> {
+        let mut messages = request.into_inner();
+        let state = Arc::clone(&self.state);
+        let (answers, mut queue) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = messages.message().await {
+                state.lock().unwrap().reports.push(message);
+                let _ = answers.send(Ok(PodReportsTaken::default()));
+            }
+        });
         Ok(Response::new(Box::pin(poll_fn(move |context| queue.poll_recv(context)))))
     }
 }

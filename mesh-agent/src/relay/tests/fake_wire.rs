@@ -90,7 +90,7 @@ impl FakeWire {
     async fn serve(&self, stream: UnixStream) {
         let (mut read, mut write) = stream.into_split();
         let (reports, mut queue) = mpsc::unbounded_channel();
-        reports.send(FromWire::Hello { version: VERSION, adopted: false }).unwrap();
+        reports.send(FromWire::Hello { version: VERSION, adopted: false, succeeds: false }).unwrap();
         *self.0.reports.borrow_mut() = Some(reports.clone());
         let writer = async {
             while let Some(report) = queue.recv().await {
@@ -111,6 +111,7 @@ impl FakeWire {
         let mut held = self.0.held.borrow_mut();
         let text = match message {
             ToWire::Hello { .. } => "Hello".to_owned(),
+            ToWire::Serves { uid, .. } => format!("Serves {uid}"),
             ToWire::Node(_) => "Node".to_owned(),
             ToWire::Pod(pod) => {
                 let text = format!("Pod {}", pod.uid);

@@ -34,12 +34,14 @@ pub(crate) async fn keep(node: Rc<Node>, workers: Rc<Workers>, channel: Channel)
             served.keys().filter(|uid| gone.contains(*uid) || ended(uid)).cloned().collect();
         for uid in leaving {
             served.remove(&uid);
+            node.link.serving.borrow_mut().remove(&uid);
             workers.forget(&uid.into()).await;
         }
         let complete = take_up(&node, &workers, &channel, &mut served).await;
         tokio::select! {
             () = node.link.pods_changed.notified() => {}
-            () = tokio::time::sleep(AGAIN), if !complete => {}
+            // Of a wire that has given way nothing is heard: discovery says which pods end.
+            () = tokio::time::sleep(AGAIN), if !complete || node.link.leaving.get() => {}
         }
     }
 }
@@ -70,7 +72,7 @@ async fn take_up(
         };
         match outcome {
             Ok(()) => {
-                tokio::task::spawn_local(warn(Rc::clone(node), uid.clone()));
+                tokio::task::spawn_local(tell_ready(Rc::clone(node), uid.clone(), made));
                 served.insert(uid, (netns, made));
             }
             Err(trouble) => {
@@ -82,11 +84,20 @@ async fn take_up(
     complete
 }
 
-/// Says so, once for all workers, where a pod's connections cannot be served for a while.
-async fn warn(node: Rc<Node>, uid: String) {
-    if !ready(&node.world, &node.identities, &uid).await {
-        tracing::warn!(pod = uid, "the pod has no certificate yet; its tunnels are refused until it has");
+/// Has wire told when a pod's connections can be carried, for the listeners made then; and says so, once for all
+/// workers, where they cannot for a while.
+async fn tell_ready(node: Rc<Node>, uid: String, made: u64) {
+    let mut warned = false;
+    while !ready(&node.world, &node.identities, &uid).await {
+        if !std::mem::replace(&mut warned, true) {
+            tracing::warn!(pod = uid, "the pod has no certificate yet; its tunnels are refused until it has");
+        }
+        if node.pods.borrow().get(&uid).is_none_or(|report| report.listeners != made) {
+            return;
+        }
     }
+    node.link.serving.borrow_mut().insert(uid, made);
+    node.link.changed.notify_one();
 }
 
 async fn listeners(channel: &Channel, uid: &str, netns: u64) -> Result<[OwnedFd; 2], AskError> {

@@ -26,6 +26,8 @@ use crate::relay::tunnel::{inbound, outbound};
 
 /// How long farewells may take after what was open has ended.
 pub(super) const FAREWELL_WITHIN: Duration = Duration::from_millis(500);
+/// How long a pod's earlier listeners are served besides those that replace them.
+const EARLIER_FOR: Duration = Duration::from_millis(500);
 /// Changes of policy that come together are judged together.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -68,7 +70,15 @@ async fn obey<S: Sockets>(worker: &Rc<Worker<S>>, mut commands: mpsc::Receiver<C
             Some(Command::Serve { pod, outbound, tunnel }) => {
                 let uid = Arc::clone(&pod.uid);
                 match Accepting::start(worker, pod, outbound, tunnel) {
-                    Ok(accepting) => drop(pods.insert(uid, accepting)),
+                    Ok(accepting) => {
+                        if let Some(earlier) = pods.insert(uid, accepting) {
+                            // What waits there was handed over before wire put the new ones in their place.
+                            spawn_local(async move {
+                                sleep(EARLIER_FOR).await;
+                                drop(earlier);
+                            });
+                        }
+                    }
                     Err(error) => tracing::error!(pod = %uid, %error, "watching a pod's listeners"),
                 }
             }
@@ -108,13 +118,15 @@ impl Drop for Accepting {
     }
 }
 
-/// Stops taking anything new, waits for what is open, closes the rest.
+/// Takes no tunnel any more, waits for what is open, closes the rest. What the other ends ask for before they have heard
+/// the farewell is served like what was open before: they could not know.
 async fn drain<S: Sockets>(worker: &Worker<S>, within: Duration) {
     let until = Instant::now() + within;
     worker.draining.close(Reason::Draining);
     worker.pool.retire_all();
     let finished = async {
-        while worker.open.streams() > 0 {
+        // Tunnels too: one that is still there may bring such a request.
+        while !worker.open.is_empty() {
             sleep(Duration::from_millis(20)).await;
         }
     };

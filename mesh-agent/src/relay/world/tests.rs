@@ -106,6 +106,28 @@ fn an_address_that_went_to_another_pod_is_not_the_one_that_was_picked() {
 }
 
 #[test]
+fn a_pod_whose_group_changed_is_still_the_one_that_was_picked() {
+    let world = World::new();
+    world.set_trust_domain("cluster.local");
+    for group in 7..12 {
+        world.learn("a", &workload("a", 1, group));
+    }
+    for group in 7..12 {
+        assert!(world.expected(ip(1), group).is_ok(), "group {group}");
+    }
+    assert_eq!(world.expected(ip(1), 12), Err(Absent::Another));
+    // Another pod under the same name has no past.
+    world.learn("a", &Workload { uid: "another".into(), ..workload("a", 1, 20) });
+    assert_eq!(world.expected(ip(1), 11), Err(Absent::Another));
+    assert!(world.expected(ip(1), 20).is_ok());
+    // What is remembered is bounded.
+    for group in 100..200 {
+        world.learn("a", &workload("a", 1, group));
+    }
+    assert!(world.expected(ip(1), 192).is_ok() && world.expected(ip(1), 110).is_err());
+}
+
+#[test]
 fn a_set_that_shares_the_id_of_another_is_not_taken_for_it() {
     let world = World::new();
     world.set_trust_domain("cluster.local");

@@ -3,6 +3,7 @@
 
 mod agents;
 mod content;
+mod takeover;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use super::super::maps::Maps;
 use super::super::observe::Observer;
 use super::super::pins::{self, PinError, Pins};
 use super::super::programs::Programs;
+use super::super::succession::Earlier;
 use super::{Health, Node, Older, Outbox, Parts, Roster};
 use crate::handover::{LocalPod, NodeSettings, PodState, ToWire};
 use crate::sys::netns::{Netns, within_new};
@@ -74,6 +76,11 @@ impl Place {
 
     /// What start does, without its threads.
     fn wire(&self) -> Node {
+        self.wire_after(None)
+    }
+
+    /// The same, after another wire gave way and left these cgroups of its agent.
+    fn wire_after(&self, left: Option<&[PathBuf]>) -> Node {
         let pins = Pins::open(&self.pin_root()).unwrap();
         let (programs, adopted) = Programs::load(&pins).unwrap();
         let mut links = Links::adopt(pins.links(), &self.cgroup_root, Arc::new(programs)).unwrap();
@@ -81,7 +88,8 @@ impl Place {
             links.attach_cgroup(hook).unwrap();
         }
         let maps = Maps::open(&pins.maps()).unwrap();
-        let mut kernel = Kernel { maps, links, listeners: Listeners::default() };
+        let earlier = if left.is_some() { Earlier::of(&maps) } else { Earlier::default() };
+        let mut kernel = Kernel { maps, links, listeners: Listeners::default(), earlier };
         let content = Content::adopt(&mut kernel.maps).unwrap();
         let hierarchy = self.hierarchy.clone();
         let parts = Parts {
@@ -90,7 +98,7 @@ impl Place {
             finder: Finder { hierarchy, root: self.cgroup_root.clone(), named_roots: Vec::new() },
             watcher: Watcher::start(|| {}).unwrap(),
             observer: Observer { node: Netns::current().unwrap().cookie().unwrap(), uplinks: Vec::new() },
-            agents: vec![self.agent_cgroup()],
+            agents: std::iter::once(self.agent_cgroup()).chain(left.into_iter().flatten().cloned()).collect(),
             content,
             roster: Roster::default(),
             older: Older::default(),
@@ -99,6 +107,8 @@ impl Place {
             work: channel().0,
             adopted,
             pins,
+            succeeds: left.is_some(),
+            linger: Duration::ZERO,
         };
         let mut node = Node::new(parts).unwrap();
         node.begin();

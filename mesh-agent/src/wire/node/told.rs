@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::SetId;
 
-use super::super::content::{ContentError, PeerChange, check_pod, no_twin, room_for_pod};
+use super::super::content::{PeerChange, check_pod, no_twin, room_for_pod};
 use super::Node;
 use crate::handover::{Answer, FromWire, LocalPod, ToWire, VERSION, uid_hash};
 
@@ -62,6 +62,11 @@ impl Node {
             ToWire::SetGone { id } => self.parts.content.sets.unwanted(id),
             ToWire::Synced => self.synced(),
             ToWire::Commit { sequence } => self.commits.push(sequence),
+            ToWire::Serves { uid, listeners } => {
+                if let Err(error) = self.parts.kernel.taken_up(uid_hash(&uid), listeners) {
+                    self.refuse(format!("pod {uid}"), &error);
+                }
+            }
             ToWire::Ask { id, question } => {
                 let answer = self.answer(&question);
                 self.parts.outbox.say(FromWire::Answer { id, answer });
@@ -75,8 +80,8 @@ impl Node {
         self.parts.content.epoch += 1;
         self.parts.content.peers.begin();
         self.commits.clear();
-        let adopted = self.parts.adopted;
-        self.parts.outbox.greet(session, FromWire::Hello { version: VERSION, adopted });
+        let (adopted, succeeds) = (self.parts.adopted, self.parts.succeeds);
+        self.parts.outbox.greet(session, FromWire::Hello { version: VERSION, adopted, succeeds });
         for report in self.reported.values() {
             self.parts.outbox.say(FromWire::Pod(report.clone()));
         }
@@ -131,7 +136,7 @@ impl Node {
         wanted.chain(held).collect()
     }
 
-    fn refuse(&self, what: String, error: &ContentError) {
+    fn refuse(&self, what: String, error: &impl std::fmt::Display) {
         tracing::warn!(node = self.parts.name, what, %error, "an entry of relay's is refused");
         self.parts.outbox.say(FromWire::Refused { what, why: error.to_string() });
     }

@@ -64,7 +64,7 @@ fn lines(level: LogLevel, tell: impl FnOnce(&mut Telemetry, &World)) -> Vec<Stri
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access.log");
     let (world, mut telemetry) = (World::new(), telemetry());
-    telemetry.log_to(&path).unwrap();
+    telemetry.log_to(super::super::LogPlace::File(path.clone())).unwrap();
     telemetry.configure(AccessLog { format: LogFormat::Text, level });
     tell(&mut telemetry, &world);
     telemetry.flush_log();

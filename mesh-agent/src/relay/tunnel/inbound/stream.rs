@@ -135,9 +135,6 @@ async fn open<S: Sockets>(
             "`:authority` {authority} and the client {client} are not of one address family: the client cannot be shown to the application"
         )));
     }
-    if tunnel.worker.draining.reason().is_some() {
-        return Err(Failure::new(Reason::Draining, "this node's relay is ending"));
-    }
     let admitted =
         Admitted { address: tunnel.peer.ip(), id: Arc::clone(&tunnel.session.id), port: authority.port() };
     let verdict = tunnel.worker.judge(&resident, &admitted);

@@ -131,7 +131,8 @@ fn a_flow_that_nobody_published_is_reset() {
 #[test]
 fn an_address_that_went_to_another_pod_since_the_connect_is_refused() {
     scene(async |mut scene| {
-        let successor = workload("vault", destination(), 9);
+        let mut successor = workload("vault", destination(), 9);
+        successor.uid = "its successor's".into();
         scene.source.worker.world.learn("vault", &successor);
         let mut client = scene.dial().await;
         assert!(is_reset(&client.read(&mut [0]).await));
