@@ -30,6 +30,7 @@ use std::{path::PathBuf, process::Child};
 
 pub use agents::Part;
 pub use builder::Builder;
+pub(crate) use builder::program;
 pub use error::Error;
 pub(crate) use observe::DEFAULT_CONTAINER_ANNOTATION;
 pub use observe::Pod;

@@ -1,4 +1,4 @@
-//! `mesh-image`: packs static programs into an image, as a Containerfile says, without a registry and without a daemon.
+//! `mesh-image`: packs programs into an image, as a Containerfile says, without a registry and without a daemon.
 //! `cargo xtask images` runs it.
 
 use std::{
@@ -25,6 +25,9 @@ struct Arguments {
     /// The architecture of the programs: amd64 or arm64
     #[arg(long)]
     architecture: Architecture,
+    /// Take this machine's libraries along, for programs that are not linked statically
+    #[arg(long)]
+    libraries: bool,
     /// The image's full name, with a tag
     #[arg(long)]
     name: String,
@@ -55,9 +58,12 @@ fn make(arguments: &Arguments) -> Result<(), Error> {
     let mut image = read_containerfile(&text, sources)?;
     image.name.clone_from(&arguments.name);
     image.architecture = arguments.architecture;
-    for (source, _) in &image.files {
-        if source.starts_with(&arguments.programs) {
-            arguments.architecture.admits(source, &read(source)?)?;
+    let files = image.files.iter().map(|(source, _)| source.clone());
+    let programs: Vec<PathBuf> = files.filter(|source| source.starts_with(&arguments.programs)).collect();
+    for program in &programs {
+        arguments.architecture.admits(program, &read(program)?, arguments.libraries)?;
+        if arguments.libraries {
+            image.take_libraries(program);
         }
     }
     pack(&image, &arguments.archive)

@@ -47,11 +47,12 @@ impl Architecture {
         }
     }
 
-    /// Checks that a program can run alone in an image: for this architecture, and linked statically.
+    /// Checks that a program can run in an image: for this architecture, and, without a loader and libraries in the
+    /// image, linked statically.
     ///
     /// # Errors
-    /// If it is for another one, needs a loader, or is no program at all.
-    pub fn admits(self, path: &Path, program: &[u8]) -> Result<(), Error> {
+    /// If it is for another one, needs a loader that is not there, or is no program at all.
+    pub fn admits(self, path: &Path, program: &[u8], libraries: bool) -> Result<(), Error> {
         let refuse = |problem| Error::Program { path: path.to_owned(), problem };
         let (machine, kinds) =
             headers(program).ok_or_else(|| refuse("is no 64-bit little-endian ELF program"))?;
@@ -62,7 +63,7 @@ impl Architecture {
         if machine != wanted {
             return Err(refuse("is for another architecture"));
         }
-        if kinds.contains(&PT_INTERP) {
+        if kinds.contains(&PT_INTERP) && !libraries {
             return Err(refuse("is linked dynamically, and the image has no libraries"));
         }
         Ok(())
@@ -95,12 +96,14 @@ mod tests {
         let mut program = vec![0; 64 + 56];
         program[..6].copy_from_slice(b"\x7fELF\x02\x01");
         (program[18], program[32], program[54], program[56]) = (62, 64, 56, 1);
-        Architecture::Amd64.admits(path, &program).unwrap();
-        Architecture::Arm64.admits(path, &program).unwrap_err();
+        Architecture::Amd64.admits(path, &program, false).unwrap();
+        Architecture::Arm64.admits(path, &program, false).unwrap_err();
         program[64] = 3;
-        assert!(Architecture::Amd64.admits(path, &program).unwrap_err().to_string().contains("dynamically"));
+        let said = Architecture::Amd64.admits(path, &program, false).unwrap_err().to_string();
+        assert!(said.contains("dynamically"), "{said}");
+        Architecture::Amd64.admits(path, &program, true).unwrap();
         program.truncate(60);
-        Architecture::Amd64.admits(path, &program).unwrap_err();
-        Architecture::Amd64.admits(path, b"#!/bin/sh").unwrap_err();
+        Architecture::Amd64.admits(path, &program, true).unwrap_err();
+        Architecture::Amd64.admits(path, b"#!/bin/sh", true).unwrap_err();
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{certificates, containerfile::ContainerfileError};
-use crate::{cgroup, layout, supervisor::fabric, tool};
+use crate::{cgroup, layout, supervisor::fabric, testbed, tool};
 
 /// A cluster that cannot be brought up, used or taken down.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,9 @@ pub enum Error {
         /// Why not.
         problem: &'static str,
     },
+    /// What starts commands in namespaces is not there.
+    #[error(transparent)]
+    Launcher(Box<testbed::Error>),
     /// Plain data that could not be written or read as JSON.
     #[error("not valid: {0}")]
     Json(#[from] serde_json::Error),

@@ -41,9 +41,15 @@ impl Image {
         let file = program.file_name().unwrap_or_default();
         let target = Path::new("/usr/bin").join(file);
         let entrypoint = vec![target.display().to_string()];
-        let mut files = vec![(program.to_owned(), target)];
-        files.extend(libraries(program).into_iter().map(|library| (library.clone(), library)));
-        Ok(Self { name: name.to_owned(), files, entrypoint, ..Self::default() })
+        let files = vec![(program.to_owned(), target)];
+        let mut image = Self { name: name.to_owned(), files, entrypoint, ..Self::default() };
+        image.take_libraries(program);
+        Ok(image)
+    }
+
+    /// Takes in what a program of this machine loads when it starts, from where it loads it here.
+    pub fn take_libraries(&mut self, program: &Path) {
+        self.files.extend(libraries(program).into_iter().map(|library| (library.clone(), library)));
     }
 }
 

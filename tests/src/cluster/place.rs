@@ -124,5 +124,6 @@ pub fn kubeconfig(place: &Place) -> PathBuf {
 /// What `KUBECONFIG` names, if that is not the cluster here.
 pub(super) fn foreign(place: &Place) -> Option<String> {
     let named = env::var("KUBECONFIG").ok().filter(|named| !named.is_empty())?;
-    (Path::new(&named) != place.kubeconfig()).then_some(named)
+    let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    (canonical(Path::new(&named)) != canonical(&place.kubeconfig())).then_some(named)
 }

@@ -18,7 +18,7 @@ use super::{
     load, pack,
     place::{CONTROL, NAME, Place},
 };
-use crate::{cgroup, layout};
+use crate::{cgroup, launch::Launch, layout, testbed};
 
 /// A running cluster.
 #[derive(Debug, Clone)]
@@ -124,9 +124,8 @@ impl Running {
     pub fn process(&self, node: &str, program: &str, words: &[&str]) -> Option<Pid> {
         all_processes(&self.cgroups.join(node)).into_iter().find(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let mut said = line.split(|byte| *byte == 0);
-            said.next().is_some_and(|first| first.rsplit(|byte| *byte == b'/').next() == Some(program.as_bytes()))
-                && words.iter().all(|word| said.next() == Some(word.as_bytes()))
+            let mut said = line.split(|byte| *byte == 0).skip(1);
+            runs(*pid, program) && words.iter().all(|word| said.next() == Some(word.as_bytes()))
         })
     }
 
@@ -143,6 +142,34 @@ impl Running {
         let mut command = self.kubectl.command();
         command.args(["exec", "--stdin", "--namespace", namespace, pod, "--"]).args(argv);
         command
+    }
+
+    /// A command in a pod's first container that needs no API server once it runs, for when that is away: in the
+    /// container's namespaces and control group, with its environment.
+    ///
+    /// # Errors
+    /// If no process of the pod has this program, or `mesh-testbed` is not built.
+    pub fn enter(&self, pod: &ClusterPod, program: &str, argv: &[&str]) -> Result<Command, Error> {
+        let group = find_directory(&self.cgroups.join(&pod.node), &format!("pod{}", pod.uid));
+        let inside = group.and_then(|group| {
+            directories(&group).into_iter().find_map(|container| {
+                let pid = cgroup::processes(&container).into_iter().find(|pid| runs(*pid, program))?;
+                Some((container, pid))
+            })
+        });
+        let (container, pid) = inside.ok_or(Error::Down)?;
+        let handle = |kind: &str| Some(format!("/proc/{pid}/ns/{kind}").into());
+        let launch = Launch {
+            cgroup: Some(container),
+            network: handle("net"),
+            uts: handle("uts"),
+            mounts: handle("mnt"),
+            directory: Some("/".into()),
+            environment: Some([("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into()),
+            argv: argv.iter().map(ToString::to_string).collect(),
+            ..Launch::default()
+        };
+        Ok(launch.command(&testbed::program().map_err(|error| Error::Launcher(Box::new(error)))?))
     }
 
     /// What the kubelet keeps of what a container says: its newest file.
@@ -180,6 +207,13 @@ impl From<core::Pod> for ClusterPod {
     }
 }
 
+/// Whether a process's command line begins with a program of this name.
+fn runs(pid: Pid, program: &str) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    first.rsplit(|byte| *byte == b'/').next() == Some(program.as_bytes())
+}
+
 /// The processes of a control group and of all below it.
 fn all_processes(group: &Path) -> Vec<Pid> {
     let mut found = cgroup::processes(group);
@@ -201,5 +235,8 @@ fn find_directory(folder: &Path, name: &str) -> Option<PathBuf> {
 
 fn directories(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }

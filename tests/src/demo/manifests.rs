@@ -26,8 +26,7 @@ impl Manifests {
         let texts = files.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>().map_err(reading())?;
         let text = texts.join("\n---\n");
         let documents = serde_yaml_ng::Deserializer::from_str(&text).map(Value::deserialize);
-        let objects =
-            documents.collect::<Result<_, _>>().map_err(|error| Error::Testbed(error.into()))?;
+        let objects = documents.collect::<Result<_, _>>().map_err(|error| Error::Testbed(error.into()))?;
         Ok(Self { text, objects })
     }
 

@@ -36,8 +36,12 @@ pub(super) const NODES: [&str; 2] = [NODE, OTHER_NODE];
 /// How long the cluster may take to be there, and the mesh to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the certificate of a workload is valid here; it is renewed after about half of that.
-pub(super) const WORKLOAD_TTL: &str = "30s";
+/// How long the certificate of a workload is valid in the testbed: the shortest there is. It is renewed after about half
+/// of that.
+const WORKLOAD_TTL: &str = "30s";
+
+/// The same on a cluster, where a controller that was killed is followed by another after 18 seconds at most.
+const WORKLOAD_TTL_ON_CLUSTER: &str = "90s";
 
 /// A pod of the demo, by namespace and name.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +72,8 @@ pub(super) struct Stage {
     pub(super) bed: Box<dyn Bed>,
     /// What the agent held and had counted when it was killed, until it is back.
     pub(super) before_kill: RefCell<Option<BeforeKill>>,
+    /// How long the certificate of a workload is valid.
+    pub(super) workload_ttl: &'static str,
     manifests: Manifests,
     took: Duration,
 }
@@ -83,12 +89,13 @@ pub(super) struct BeforeKill {
 
 impl Stage {
     /// Brings the services of `config` up with the mesh, on the cluster of the workspace with this `target` directory
-    /// if one is given, and waits until both are there. Certificates live for the shortest time there is, so that they
-    /// are renewed while the demo runs.
+    /// if one is given, and waits until both are there. Certificates live so shortly that they are renewed while the
+    /// demo runs.
     pub(super) fn set_up(config: &Path, cluster: Option<&Path>) -> Result<Self, Error> {
         let start = Instant::now();
         let manifests = Manifests::read(config)?;
-        let short = manifests.with_short_lives(WORKLOAD_TTL)?;
+        let workload_ttl = if cluster.is_some() { WORKLOAD_TTL_ON_CLUSTER } else { WORKLOAD_TTL };
+        let short = manifests.with_short_lives(workload_ttl)?;
         let bed: Box<dyn Bed> = match cluster {
             Some(target) => {
                 let bed = OnCluster::start(target, manifests.text())?;
@@ -97,7 +104,8 @@ impl Stage {
             }
             None => Box::new(OnTestbed::start(config, short)?),
         };
-        let mut stage = Self { bed, before_kill: RefCell::new(None), manifests, took: Duration::ZERO };
+        let before_kill = RefCell::new(None);
+        let mut stage = Self { bed, before_kill, workload_ttl, manifests, took: Duration::ZERO };
         stage.wait_back()?;
         stage.took = start.elapsed();
         Ok(stage)

@@ -34,8 +34,7 @@ impl Traffic {
     /// Starts it, and waits until connections are made and some are open.
     pub(super) fn start(stage: &Stage, from: PodName, to: &str, family: &str) -> Result<Self, Error> {
         let held = format!("--held={HELD}");
-        let mut child =
-            stage.spawn(from, &["mesh-demo", "traffic", family, held.as_str(), to])?;
+        let mut child = stage.spawn(from, &["mesh-demo", "traffic", family, held.as_str(), to])?;
         let missing = || Error::io("talk to mesh-demo")(std::io::ErrorKind::BrokenPipe.into());
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(missing());

@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// Longest wait for the connection and for the answer, in milliseconds
     #[arg(long, default_value_t = 3000, value_name = "MS")]
     timeout: u64,
+    /// End at the first call that is answered, and succeed
+    #[arg(long)]
+    first: bool,
     /// Pause between calls, in milliseconds
     #[arg(long, default_value_t = 0, value_name = "MS")]
     interval: u64,
@@ -48,9 +51,13 @@ pub(super) fn run(args: &Args) -> ExitCode {
         if number > 0 {
             std::thread::sleep(Duration::from_millis(args.interval));
         }
-        if let Err(failure) = call(args) {
-            println!("{failure}");
-            code = ExitCode::FAILURE;
+        match call(args) {
+            Ok(()) if args.first => return ExitCode::SUCCESS,
+            Ok(()) => {}
+            Err(failure) => {
+                println!("{failure}");
+                code = ExitCode::FAILURE;
+            }
         }
     }
     code

@@ -1,35 +1,23 @@
-//! The manifests of `deploy/` at a real API server: it takes every object as it is written, and holds tenants to what
+//! What is installed at a real API server: it takes every object with every choice of values, and holds tenants to what
 //! the roles and the admission policies promise.
 
-use std::{
-    fs,
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
 use mesh_tests::cluster::Kubectl;
 
-use crate::scene::Cluster;
+use crate::here::{Here, choices, rendered, until};
 
-/// How long the API server may take to heed a new role, policy or MeshConfig.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Where nothing else is.
+const BANK: &str = "install-bank";
 
-/// Documents of `deploy/install.yaml` of which the kind is one of these, or of the others.
-fn installed(kinds: &[&str], others: bool) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/install.yaml");
-    let text = fs::read_to_string(&path).expect("cargo xtask crds writes it");
+/// Documents of which the kind is one of these, or of the others.
+fn of_kinds(manifest: &str, kinds: &[&str], others: bool) -> String {
     let is_of = |document: &&str| {
         let kind = document.lines().find_map(|line| line.strip_prefix("kind: "));
         kind.is_some_and(|kind| kinds.contains(&kind) != others)
     };
-    text.split("\n---\n").filter(is_of).collect::<Vec<_>>().join("\n---\n")
-}
-
-/// Applies as an upgrade would: unknown and doubled fields are errors.
-fn apply(kubectl: &Kubectl, manifest: &str, more: &[&str]) {
-    let arguments = [&["apply", "--server-side", "--validate=strict", "--filename=-"], more].concat();
-    kubectl.run_with(&arguments, manifest).unwrap_or_else(|error| panic!("{error}"));
+    let documents = manifest.split("---\n").filter(is_of);
+    documents.fold(String::new(), |text, document| text + "---\n" + document)
 }
 
 /// Somebody who asks the API server whether an object would be taken.
@@ -61,20 +49,9 @@ impl User<'_> {
     }
 }
 
-fn until(attempt: impl Fn() -> Result<(), String>) {
-    let start = Instant::now();
-    loop {
-        match attempt() {
-            Ok(()) => return,
-            Err(said) if start.elapsed() > PATIENCE => panic!("{said}"),
-            Err(_) => thread::sleep(Duration::from_millis(200)),
-        }
-    }
-}
-
 fn policy(spec: &str) -> String {
     format!(
-        "apiVersion: mesh.internal/v1alpha1\nkind: AccessPolicy\nmetadata: {{name: p, namespace: bank}}\nspec: {spec}\n"
+        "apiVersion: mesh.internal/v1alpha1\nkind: AccessPolicy\nmetadata: {{name: p, namespace: {BANK}}}\nspec: {spec}\n"
     )
 }
 
@@ -85,47 +62,75 @@ fn mesh_config(spec: &str) -> String {
 }
 
 #[test]
-#[ignore = "brings a Kubernetes up: cargo xtask cluster check"]
-fn an_api_server_takes_what_is_installed_and_holds_tenants_to_it() {
-    let cluster = Cluster::up(&["--nodes", "1"]);
-    let kubectl = &cluster.kubectl;
-    apply(kubectl, &installed(&["Namespace", "CustomResourceDefinition"], false), &[]);
-    cluster.ask(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
-    apply(kubectl, &installed(&[], true), &["--dry-run=server"]);
-    // What runs needs images, and is tested elsewhere.
-    apply(kubectl, &installed(&["DaemonSet", "Deployment"], true), &[]);
+#[ignore = "needs Kubernetes built: cargo xtask cluster check"]
+fn an_api_server_takes_every_object_with_every_choice_of_values() {
+    let here = Here::any();
+    // In namespaces that are there: nothing of a dry run is.
+    let namespaces = ["install-dry", "elsewhere"];
+    for namespace in namespaces {
+        here.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n"), &[]);
+    }
+    for file in choices() {
+        let path = file.to_str().expect("a plain path");
+        here.apply(&rendered(&["--values", path, "--namespace", namespaces[0]]), &["--dry-run=server"]);
+    }
+    here.ask(&["delete", "namespace", "--wait=false", namespaces[0], namespaces[1]]);
+}
 
-    cluster.ask(&["create", "namespace", "bank"]);
-    cluster.ask(&[
-        "create",
-        "rolebinding",
-        "tenant",
-        "--namespace=bank",
-        "--clusterrole=edit",
-        "--user=tenant",
-    ]);
+#[test]
+#[ignore = "needs Kubernetes built: cargo xtask cluster check"]
+fn tenants_are_held_to_what_the_roles_and_the_admission_policies_say() {
+    let here = Here::any();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/install.yaml");
+    let manifest = fs::read_to_string(path).expect("cargo xtask crds writes it");
+    // What runs needs images, and is tested elsewhere.
+    here.apply(&of_kinds(&manifest, &["Namespace", "CustomResourceDefinition"], false), &[]);
+    here.ask(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
+    here.apply(&of_kinds(&manifest, &["DaemonSet", "Deployment"], true), &[]);
+
+    here.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {BANK}}}\n"), &[]);
+    let grant = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n";
+    let role = |name: &str, role: &str| {
+        format!(
+            "{grant}metadata: {{name: {name}, namespace: {BANK}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, \
+             kind: ClusterRole, name: {role}}}\nsubjects: [{{kind: User, name: {name}}}]\n"
+        )
+    };
+    here.apply(&role("tenant", "edit"), &[]);
+    here.apply(&role("reader", "view"), &[]);
+    let kubectl = &here.kubectl;
     let (administrator, tenant) = (User { kubectl, name: None }, User { kubectl, name: Some("tenant") });
-    let stranger = User { kubectl, name: Some("stranger") };
+    let (reader, stranger) =
+        (User { kubectl, name: Some("reader") }, User { kubectl, name: Some("stranger") });
     let enforced = policy("{selector: {}, ingress: []}");
     let off = policy("{selector: {}, mode: \"Off\", ingress: []}");
     let plaintext = policy("{selector: {}, egress: [{name: out, mtls: \"Off\"}]}");
 
     tenant.may(&enforced);
     tenant.may(&policy("{selector: {}, mode: Audit, ingress: []}"));
+    reader.may_not(&enforced, "forbidden");
     stranger.may_not(&enforced, "forbidden");
+    until(|| {
+        let list = ["get", "accesspolicies", "--namespace", BANK, "--as=reader"];
+        kubectl.run(&list).map(drop).map_err(|error| error.to_string())
+    });
     tenant.may_not(&mesh_config("{}"), "forbidden");
 
     tenant.may_not(&off, "spec.mode: Off needs the right to update meshconfigs.mesh.internal");
     administrator.may(&off);
 
     // Without a floor, with one for another namespace, with one for this, with one for all.
+    let floor = |spec: &str| here.apply(&mesh_config(spec), &[]);
+    here.ask(&["delete", "meshconfig", "default", "--ignore-not-found"]);
     tenant.may(&plaintext);
-    apply(kubectl, &mesh_config("{namespaces: [{names: [shop], mtls: Required}]}"), &[]);
+    floor("{namespaces: [{names: [install-shop], mtls: Required}]}");
     tenant.may(&plaintext);
-    apply(kubectl, &mesh_config("{namespaces: [{names: [bank], mtls: Required}]}"), &[]);
-    tenant.may_not(&plaintext, "is below what MeshConfig/default asks for in namespace bank");
+    floor(&format!("{{namespaces: [{{names: [{BANK}], mtls: Required}}]}}"));
+    tenant.may_not(&plaintext, &format!("is below what MeshConfig/default asks for in namespace {BANK}"));
     administrator.may(&plaintext);
-    apply(kubectl, &mesh_config("{namespaces: [], defaults: {mtls: Preferred}}"), &[]);
+    floor("{namespaces: [], defaults: {mtls: Preferred}}");
     tenant.may_not(&plaintext, "is below what MeshConfig/default asks for");
     tenant.may(&enforced);
+    here.ask(&["delete", "meshconfig", "default"]);
+    here.ask(&["delete", "namespace", "--wait=false", BANK]);
 }

@@ -65,13 +65,7 @@ impl OnCluster {
         let cluster = Running::attach(target)?;
         cluster.load(&image()?)?;
         let namespaces = namespaces(&manifests)?;
-        let bed = Self {
-            cluster,
-            manifests,
-            namespaces,
-            held: Mutex::default(),
-            replicas: Mutex::default(),
-        };
+        let bed = Self { cluster, manifests, namespaces, held: Mutex::default(), replicas: Mutex::default() };
         bed.kubectl(&["wait", "--for=create", "--timeout=30s", "-n", SYSTEM, "daemonset/mesh-agent"])?;
         bed.kubectl(&["rollout", "status", "--timeout=120s", "-n", SYSTEM, "daemonset/mesh-agent"])?;
         bed.apply(&bed.manifests)?;
@@ -140,7 +134,9 @@ impl Bed for OnCluster {
     }
 
     fn mesh_state(&self, pod: &Pod) -> Result<Option<String>, Error> {
-        let socket = self.cluster.run(&pod.node, "mesh").join("admin.sock");
+        // Of the pair's own directory, which only its pod sees.
+        let relay = self.agent(&pod.node, Part::Relay)?;
+        let socket = PathBuf::from(format!("/proc/{relay}/root/run/mesh-pod/admin.sock"));
         let connecting = Error::io(format!("connect to {}", socket.display()));
         let text = http::get(UnixStream::connect(&socket).map_err(connecting)?, "/pods")?;
         let pods: Vec<Value> = serde_json::from_str(&text).map_err(testbed::Error::from)?;
@@ -223,8 +219,9 @@ impl Bed for OnCluster {
     }
 
     fn controller(&self) -> Result<Pid, Error> {
-        let found =
-            NODES.iter().find_map(|node| self.cluster.process(node, "mesh-control", &["--source=kubernetes"]));
+        let found = NODES
+            .iter()
+            .find_map(|node| self.cluster.process(node, "mesh-control", &["--source=kubernetes"]));
         found.ok_or_else(|| Error::Unexpected {
             program: "the cluster".to_owned(),
             said: "no controller runs".to_owned(),

@@ -35,9 +35,8 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
         (after - expected).abs() < 0.5,
         format_args!("{METRIC} of the policy went from {before} to {after}, exactly {CALLS} more"),
     );
-    let line = mark.wait("the audit", |line| {
-        line.field("/verdict") == "audited" && line.field("/policy") == POLICY
-    })?;
+    let line = mark
+        .wait("the audit", |line| line.field("/verdict") == "audited" && line.field("/policy") == POLICY)?;
     evidence.check(true, format_args!("log: {}", line.text));
     Ok(())
 }

@@ -58,8 +58,7 @@ fn joined(stage: &Stage, evidence: &mut Evidence, connection: &Held, agents: &[i
         evidence.check(mirrored, "each one's peer is the other: one connection, two inodes, nothing between");
         let ours = |socket: &Socket| socket.process.starts_with("mesh-echo ");
         evidence.check(ours(&client) && ours(&server), "both are held by the applications themselves");
-        let in_between =
-            sockets::any_held_by(stage, &client_pod, agents)?
+        let in_between = sockets::any_held_by(stage, &client_pod, agents)?
             || sockets::any_held_by(stage, server_pod, agents)?;
         evidence.check(
             !in_between,

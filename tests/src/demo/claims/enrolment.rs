@@ -14,8 +14,7 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
         let mark = stage.log_mark()?;
         let failure = stage.call(MAINFRAME, "ledger.bank:9000", option)?.failed()?;
         evidence.check(failure.errno == "ECONNREFUSED", &failure);
-        let line =
-            mark.wait("the missing proof", |line| line.field("/reason") == "MtlsRequired")?;
+        let line = mark.wait("the missing proof", |line| line.field("/reason") == "MtlsRequired")?;
         evidence.check(line.field("/proof") == "unproven", format_args!("log: {}", line.text));
         evidence.did(format_args!(
             "{family}: {MAINFRAME} calls catalog.shop:9200; namespace shop has mTLS Preferred"

@@ -3,15 +3,13 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::names::identity;
-use crate::{
-    demo::{
-        Error,
-        bed::{Pod, wait_for},
-        evidence::Evidence,
-        partition::Partition,
-        scrape::Scrape,
-        stage::{CLERK, NODE, OTHER_NODE, Stage},
-    },
+use crate::demo::{
+    Error,
+    bed::{Pod, wait_for},
+    evidence::Evidence,
+    partition::Partition,
+    scrape::Scrape,
+    stage::{CLERK, NODE, OTHER_NODE, Stage},
 };
 
 const NAMESPACE: &str = "shop";
@@ -89,11 +87,9 @@ fn answered_as(stage: &Stage, address: SocketAddr, name: &str) -> Result<String,
         }
         Err(Error::Unexpected { program: "the access log".to_owned(), said: line.text })
     };
-    wait_for(
-        &format!("{address} to be answered by {name} through the tunnel"),
-        PATIENCE,
-        || call().map_err(|error| error.to_string()),
-    )?;
+    wait_for(&format!("{address} to be answered by {name} through the tunnel"), PATIENCE, || {
+        call().map_err(|error| error.to_string())
+    })?;
     Ok(wanted)
 }
 

@@ -7,12 +7,12 @@ use crate::demo::{
     Error,
     bed::wait_for,
     evidence::Evidence,
-    stage::{AUDITOR, NODES, Stage, TELLER, WORKLOAD_TTL},
+    stage::{AUDITOR, NODES, Stage, TELLER},
     traffic::Traffic,
 };
 
 /// Longest time until the old root is trusted no longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
     evidence.did(format_args!(
@@ -27,7 +27,8 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     let name = identity(TELLER.0, TELLER.1);
     evidence.saw(format_args!("serial number of {name}: {}", listed(&serials)));
 
-    evidence.did(format_args!("meshctl ca rotate; workloads' certificates live for {WORKLOAD_TTL} here"));
+    evidence
+        .did(format_args!("meshctl ca rotate; workloads' certificates live for {} here", stage.workload_ttl));
     stage.meshctl(&["ca", "rotate"])?;
     let mut told = BTreeSet::new();
     let after = wait_for("the new root to be the only one", PATIENCE, || {

@@ -27,7 +27,8 @@ pub(super) fn killed(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error
     stage.bed.hold_agent(NODE, Part::Wire)?;
     stage.bed.hold_agent(NODE, Part::Relay)?;
     wait_for("both to be gone", Duration::from_secs(5), || {
-        let running = [Part::Wire, Part::Relay].into_iter().filter(|part| stage.bed.agent(NODE, *part).is_ok()).count();
+        let running =
+            [Part::Wire, Part::Relay].into_iter().filter(|part| stage.bed.agent(NODE, *part).is_ok()).count();
         if running == 0 { Ok(()) } else { Err(format!("{running} run")) }
     })?;
     for (option, family) in FAMILIES {
