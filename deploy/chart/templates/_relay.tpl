@@ -34,8 +34,9 @@ readinessProbe:
 # It reads what strangers send and holds keys: no capability, nothing to write but the run directory.
 securityContext:
   runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
+  # A user of its own: who has the same one on the node, and may look at its processes, may look into them.
+  runAsUser: 15008
+  runAsGroup: 15008
   privileged: false
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true

@@ -24,7 +24,7 @@ args:
   - --linger={{ add .Values.agent.drainSeconds 5 }}s
   - --pin-root=/sys/fs/bpf/mesh
   - --cgroup-root=/host/cgroup
-  - --relay-uid=65532
+  - --relay-uid=15008
   {{- range .Values.agent.podsRoots }}
   - {{ . | printf "--pods-root=%s" | quote }}
   {{- end }}

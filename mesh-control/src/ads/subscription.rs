@@ -18,6 +18,12 @@ use crate::build::{Encoded, ResourceKey, ResourceKind};
 const RESPONSE_BYTES: usize = 2 << 20;
 /// An agent may subscribe to this many names; the wildcard is there for more.
 const NAME_LIMIT: usize = 10_000;
+/// Characters that are kept of why a node refuses a resource: it goes into logs and status.
+const REFUSAL: usize = 512;
+
+fn beginning(text: &str) -> String {
+    text.chars().take(REFUSAL).collect()
+}
 
 /// What happened to resources that were sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +138,7 @@ impl Subscription {
             if Some(&name) == culprit.as_ref() {
                 self.suspects.remove(&name);
                 if let Some(version) = version {
-                    events.push(Event::Nacked(self.key(&name), version.clone(), error.to_owned()));
+                    events.push(Event::Nacked(self.key(&name), version.clone(), beginning(error)));
                     self.refused.insert(name, version);
                 }
             } else {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use mesh_api::labels::{MODE, MODE_DISABLED, MODE_ENABLED};
 
-use super::settings::Settings;
+use super::{mirror::MIRROR, settings::Settings};
 
 type Labels = BTreeMap<String, String>;
 
@@ -89,11 +89,23 @@ fn decide(
     namespace_labels: &Labels,
     handler: Option<&str>,
 ) -> Enrolment {
-    let refusal = host_network(pod)
+    let refusal = mirrored(annotations)
+        .or_else(|| host_network(pod))
         .or_else(|| sandboxed(pod, handler))
         .or_else(|| sidecar(pod))
         .or_else(|| taken(labels, annotations, namespace_labels));
     refusal.map_or(Enrolment::Enrolled, Enrolment::Refused)
+}
+
+/// A static pod has no ServiceAccount, and what is its mirror any kubelet may make in any namespace: a name for it would
+/// be a name for every node.
+fn mirrored(annotations: &Labels) -> Option<Refusal> {
+    annotations.contains_key(MIRROR).then(|| Refusal {
+        reason: "StaticPod",
+        message: format!(
+            "annotation {MIRROR}: a static pod has no ServiceAccount, and so no name that could be proven; run it by a DaemonSet, or take the label off and match it by CIDR"
+        ),
+    })
 }
 
 fn host_network(pod: &PodSpec) -> Option<Refusal> {

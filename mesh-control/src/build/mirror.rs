@@ -7,7 +7,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 /// kubelet marks a mirror by it; its value is the original's UID.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Characters of a hash that kubelet makes for a UID (MD5 in hexadecimal).
 const HASH: usize = 32;

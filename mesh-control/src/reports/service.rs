@@ -78,7 +78,7 @@ impl ReportService {
         while let Ok(Some(message)) = messages.message().await {
             let taken = match self.reports.take(node, stream, message) {
                 Ok(taken) => taken,
-                Err(refused @ Refused::TooMany) => {
+                Err(refused @ (Refused::TooMany | Refused::Uid(_))) => {
                     tracing::warn!(%node, %refused, "what it tells of its pods is not taken");
                     return Some(Status::resource_exhausted(refused.to_string()));
                 }

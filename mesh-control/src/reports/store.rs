@@ -19,6 +19,8 @@ use crate::{ca::Placements, objects::ObjectName};
 pub(super) const PODS: usize = 4096;
 /// The longest reason that is kept, characters.
 const REASON: usize = 512;
+/// The longest UID, bytes: those of pods have 36, of static pods 32.
+const UID: usize = 64;
 /// What a node told is forgotten when it has been silent for this long.
 const FORGET: Duration = Duration::from_secs(3600);
 
@@ -52,6 +54,9 @@ pub(crate) enum Refused {
     /// It names too many pods.
     #[error("a node may tell of {PODS} pods; this one tells of more")]
     TooMany,
+    /// It names a pod as none is named.
+    #[error("a pod's UID has at most {UID} bytes; this node tells of one with {0}")]
+    Uid(usize),
     /// There is a newer one.
     #[error("a newer stream of this node has taken over")]
     Superseded,
@@ -151,6 +156,9 @@ impl Reports {
             pods.remove(&uid);
         }
         for mut pod in message.pods {
+            if pod.uid.len() > UID {
+                return Err(Refused::Uid(pod.uid.len()));
+            }
             // One that is not known here yet may be of a state that the last controller told.
             let places = self.placements.of_uid(&pod.uid);
             if !places.is_empty() && places.iter().all(|(_, place)| *place.node != **node) {
@@ -158,7 +166,8 @@ impl Reports {
                 continue;
             }
             if let Some((end, _)) = pod.reason.char_indices().nth(REASON) {
-                pod.reason.truncate(end);
+                // A copy: a shortened text keeps the room of the whole.
+                pod.reason = pod.reason[..end].to_owned();
             }
             pods.insert(pod.uid.clone(), pod);
             if pods.len() > PODS {

@@ -111,6 +111,8 @@ fn a_node_cannot_tell_of_more_pods_than_it_can_have() {
     let most: Vec<_> = (0..PODS).map(wired).collect();
     reports.take(&node, 1, of(most, true)).unwrap();
     assert_eq!(reports.take(&node, 1, of(vec![wired(PODS)], false)), Err(Refused::TooMany));
+    let long = PodReport { uid: "u".repeat(65), ..wired(0) };
+    assert_eq!(reports.take(&node, 1, of(vec![long], false)), Err(Refused::Uid(65)));
 }
 
 proptest! {

@@ -93,6 +93,10 @@ pub async fn write_to_cluster(client: Client, mut writer: Writer) {
                     let before = there.get(&object).map(|before| before.0.as_slice()).unwrap_or_default();
                     writer.events.tell(&object, &uid, news(before, &status.0));
                     writer.statuses.wrote(&object, status);
+                    // So that those whose status changes all the time leave room for the others.
+                    if more {
+                        resting.insert(object, Instant::now() + REST);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%object, %error, again = ?REST, "status is not written");

@@ -70,6 +70,27 @@ fn what_cannot_be_enrolled_is_refused_with_the_reason() {
     );
 }
 
+/// The mirror of a static pod has no ServiceAccount, and a kubelet may make one in every namespace.
+#[test]
+fn a_static_pod_has_no_name_in_the_mesh() {
+    let mesh = Mesh::of(
+        "
+apiVersion: v1
+kind: Pod
+metadata:
+  name: a
+  namespace: shop
+  uid: u
+  labels: {mesh.internal/mode: enabled}
+  annotations: {kubernetes.io/config.mirror: 8bf11e46c9a0c4b8d5a5a3e1f0d2c7b6}
+  ownerReferences: [{apiVersion: v1, kind: Node, name: n1, uid: n, controller: true}]
+spec: {nodeName: n1, containers: [{name: main}]}
+",
+    );
+    assert_eq!(mesh.condition("Pod/shop/a", ENROLLED).unwrap().reason, "StaticPod");
+    assert!(!mesh.workload("n1", "shop/a/8bf11e46c9a0c4b8d5a5a3e1f0d2c7b6").unwrap().enrolled);
+}
+
 #[test]
 fn a_runtime_class_is_known_by_its_handler_too() {
     let mesh = Mesh::of(

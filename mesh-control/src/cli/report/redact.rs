@@ -121,11 +121,19 @@ fn without_keys(text: &str) -> String {
             let tail = &block[end + "-----END ".len()..];
             tail.find("-----").map_or(block.len(), |close| end + "-----END ".len() + close + "-----".len())
         });
+        // One that was cut off ends where the next begins.
+        let next = block["-----BEGIN ".len()..].find("-----BEGIN ").map(|next| next + "-----BEGIN ".len());
+        let end = [end, next].into_iter().flatten().min();
         let (block, after) = block.split_at(end.unwrap_or(block.len()));
         out.push_str(if title.contains("PRIVATE KEY") { REDACTED } else { block });
         rest = after;
     }
     out + rest
+}
+
+/// Whether a word of `Authorization: SCHEME CREDENTIALS` says what kind of credentials come next (RFC 9110, 11.4).
+fn is_scheme(word: &str) -> bool {
+    word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic")
 }
 
 fn line_without_secrets(line: &str) -> String {
@@ -140,16 +148,16 @@ fn line_without_secrets(line: &str) -> String {
         let names_secret = label.is_some_and(is_label);
         if is_token(body) || (next_is_secret && is_value(body)) {
             out.push_str(REDACTED);
-            next_is_secret = body.eq_ignore_ascii_case("bearer");
+            next_is_secret = is_scheme(body);
         } else if names_secret && !value.is_empty() {
             out.push_str(&body[..body.len() - value.len()]);
             out.push_str(REDACTED);
-            next_is_secret = value.eq_ignore_ascii_case("bearer");
+            next_is_secret = is_scheme(value);
         } else {
             out.push_str(body);
             // `password: x`, `"token":"x"`, `Bearer x`: between the two may be signs alone.
             next_is_secret = names_secret
-                || body.eq_ignore_ascii_case("bearer")
+                || is_scheme(body)
                 || (next_is_secret && body.chars().all(|letter| ":=".contains(letter)))
                 || (is_label(body) && end.is_some_and(|end| "\"'".contains(end)));
         }
@@ -251,6 +259,7 @@ mod tests {
         let log = format!(
             "INFO joining with {JWT} at mesh-control\n\
              authorization: Bearer abc.def\n\
+             Authorization: Basic dXNlcjpwYXNz\n\
              {{\"token\":\"hunter2\",\"node\":\"n1\"}}\n\
              GET /x?password=hunter2&y=1\n\
              -----BEGIN EC PRIVATE KEY-----\nMHcCAQ\nEEIhun\n-----END EC PRIVATE KEY-----\n\
@@ -258,7 +267,7 @@ mod tests {
              the token was refused: node n1\n"
         );
         let told = text(&log);
-        for gone in [JWT, "abc.def", "hunter2", "MHcCAQ", "EEIhun"] {
+        for gone in [JWT, "abc.def", "dXNlcjpwYXNz", "hunter2", "MHcCAQ", "EEIhun"] {
             assert!(!told.contains(gone), "{gone}: {told}");
         }
         for kept in [
@@ -276,6 +285,13 @@ mod tests {
     #[test]
     fn a_key_that_breaks_off_takes_the_rest_with_it() {
         assert_eq!(text("a -----BEGIN PRIVATE KEY-----\nMHcC\nmore"), format!("a {REDACTED}"));
+        let cut = "-----BEGIN CERTIFICATE-----\nMIIB\n";
+        let key = "-----BEGIN PRIVATE KEY-----\nMHcC\n-----END PRIVATE KEY-----";
+        assert_eq!(
+            text(&format!("{cut}{key} b")),
+            format!("{cut}{REDACTED} b"),
+            "what breaks off hides none"
+        );
     }
 
     proptest! {
