@@ -43,7 +43,6 @@ use crate::{build::CaSettings, objects::CaSecret};
 use progress::Presence;
 pub(super) use progress::Streams;
 use server::Server;
-pub(super) use step::begin;
 
 /// What the model asks of the authority.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{
     account::{self, Account, Proof},
-    authority::{Authority, CaError, Inner, begin},
+    authority::{Authority, CaError, Inner},
     generate::{self, GenerateError},
     leaf::{self, RequestError},
     ledger::Issued,
@@ -239,7 +239,7 @@ impl Authority {
         }
         let settings = &demand.settings;
         let mut state = inner.state.clone();
-        begin(&mut state, generate::root(settings.root_ttl, settings.issuer_ttl, now)?, now);
+        state.replace_root(generate::root(settings.root_ttl, settings.issuer_ttl, now)?, now);
         drop(inner);
         self.commit(&turn, state)?;
         Ok(self.report(now))

@@ -7,7 +7,8 @@ use super::{
     lives::Lives,
     material::Material,
     nodes::Nodes,
-    rotation::Rotation,
+    rotation::{Phase, Rotation},
+    time::Timestamp,
     tokens::Tokens,
 };
 
@@ -88,6 +89,12 @@ pub enum StateError {
 }
 
 impl State {
+    /// Begins the replacement of the root.
+    pub(super) fn replace_root(&mut self, next: Material, now: Timestamp) {
+        self.next = Some(next);
+        self.rotation = Rotation::at(Phase::Distributing, now);
+    }
+
     /// Reads it; where none is kept yet this is the first.
     pub(super) fn load(keep: &dyn Keep) -> Result<Self, StateError> {
         let Some(text) = keep.load()? else { return Ok(Self::default()) };

@@ -13,7 +13,6 @@ use mesh_api::condition::{ACCEPTED, Condition};
 use super::{
     Snapshot, SourceError,
     decode::{Decoded, decode},
-    given::Texts,
     merge::merge,
     overlay::Overlay,
     yaml,
@@ -257,6 +256,9 @@ fn read(root: &Path, path: &str, metadata: &fs::Metadata, last: Option<&File>) -
         decoded,
     }
 }
+
+/// Texts by path, and of those that cannot be read why.
+pub(crate) type Texts = Vec<(String, Result<String, String>)>;
 
 /// The text of every manifest below `root`, by path below it, or why it cannot be read.
 pub(super) fn texts(root: &Path) -> Result<Texts, SourceError> {

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::{
     SourceError,
     decode::{Decoded, decode},
-    directory, merge, yaml,
+    directory::{self, Texts},
+    merge, yaml,
 };
 use crate::objects::{Conditions, ObjectName, ObjectRef, Objects};
 
@@ -92,9 +93,6 @@ pub(crate) fn objects(documents: &[Document]) -> (Objects, Conditions) {
 fn file(name: &str) -> ObjectRef {
     ObjectRef { api_version: String::new(), kind: "File".to_owned(), name: ObjectName::cluster(name) }
 }
-
-/// Texts by path, and of those that cannot be read why.
-pub(crate) type Texts = Vec<(String, Result<String, String>)>;
 
 /// The manifests of a directory, by path below it, found as the controller finds them.
 pub(crate) fn directory(root: &Path) -> Result<Texts, SourceError> {

@@ -13,7 +13,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::invitation::Invitation;
 use super::join::certificates;
 use crate::relay::tls::Bundle;
 
@@ -70,8 +69,16 @@ fn origin(path: &Path) -> &'static str {
     }
 }
 
+/// What the directory holds.
+pub(super) struct Account {
+    /// What the controller takes for the node.
+    pub token: String,
+    /// Roots that the controller's certificate chains to.
+    pub bundle: Arc<Bundle>,
+}
+
 /// Reads the directory.
-pub(super) fn read(directory: &Path) -> Result<Invitation, AccountError> {
+pub(super) fn read(directory: &Path) -> Result<Account, AccountError> {
     let token = text(&directory.join(TOKEN))?;
     let path = directory.join(ROOTS);
     let invalid = |path: &Path| {
@@ -85,7 +92,7 @@ pub(super) fn read(directory: &Path) -> Result<Invitation, AccountError> {
     if bundle.is_none() {
         return Err(invalid(&path)("it has no certificate".to_owned()));
     }
-    Ok(Invitation { token, bundle: Arc::new(bundle) })
+    Ok(Account { token, bundle: Arc::new(bundle) })
 }
 
 /// A file's text, without what surrounds it.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::account::{self, AccountError};
+use super::account::{self, Account, AccountError};
 use super::join::{JoinFile, JoinFileError};
 use crate::relay::tls::Bundle;
 
@@ -44,7 +44,10 @@ impl Joining {
                 let JoinFile { token, bundle } = JoinFile::read(path, node)?;
                 Ok(Invitation { token, bundle })
             }
-            Self::ServiceAccount(directory) => Ok(account::read(directory)?),
+            Self::ServiceAccount(directory) => {
+                let Account { token, bundle } = account::read(directory)?;
+                Ok(Invitation { token, bundle })
+            }
         }
     }
 

@@ -13,7 +13,6 @@ use super::{
         wanted::{self, Wanted},
     },
     CaError, Demand,
-    step::begin,
 };
 
 /// Puts what is asked for into the state; `directory` is where one may be given as files.
@@ -76,7 +75,7 @@ fn take(state: &mut State, material: Material, now: Timestamp) -> Result<(), CaE
     // One replacement at a time: the old root must be gone before the next one comes.
     if state.rotation.phase != Phase::Reissuing {
         tracing::info!(origin = %material.origin, "another root: it is sent to every node first");
-        begin(state, material, now);
+        state.replace_root(material, now);
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ use mesh_api::resources::TrustBundle;
 use super::{
     super::{
         generate,
-        material::Material,
         rotation::{Due, Phase, Rotation, due},
         state::State,
         time::Timestamp,
@@ -170,16 +169,10 @@ fn maintain(state: &mut State, inner: &Inner, demand: &Demand, now: Timestamp) -
         }
         Due::Root => {
             tracing::info!(expires = %signer.root_not_after, "the root is replaced before it expires");
-            begin(state, generate::root(settings.root_ttl, settings.issuer_ttl, now)?, now);
+            state.replace_root(generate::root(settings.root_ttl, settings.issuer_ttl, now)?, now);
         }
     }
     Ok(())
-}
-
-/// Begins the replacement of the root.
-pub(in super::super) fn begin(state: &mut State, next: Material, now: Timestamp) {
-    state.next = Some(next);
-    state.rotation = Rotation::at(Phase::Distributing, now);
 }
 
 /// Enters the phase that follows.
