@@ -69,9 +69,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// Says at once why [`check`] would not be done.
+pub(crate) fn can_be_checked() -> Result<()> {
+    let kubeconfig = workspace::root().join("target/cluster/kubeconfig");
+    anyhow::ensure!(
+        !kubeconfig.exists(),
+        "a cluster is up here, and the tests bring up their own; take it down: cargo xtask cluster down"
+    );
+    programs::can_be_built()
+}
+
 /// Runs the tests that need a Kubernetes: on one that comes and goes with each, then those of the mesh on one that stays
 /// for all of them.
 pub(crate) fn check(filter: Option<&str>) -> Result<()> {
+    can_be_checked()?;
     build()?;
     let _ = images::for_tests()?;
     let mut cargo = process::cargo();

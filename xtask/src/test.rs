@@ -14,6 +14,7 @@ pub(crate) struct Args {
 /// Installs what is needed, builds everything, and runs the tests, last those on a real Kubernetes. Testbeds are kept apart by name, but two cores are
 /// few: tests with real timings run one after another.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    cluster::can_be_checked()?;
     packages::install(packages::TESTBED)?;
     testbed::build(false)?;
     for kind in [["--lib", "--bins"].as_slice(), &["--doc"]] {

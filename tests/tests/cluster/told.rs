@@ -45,6 +45,9 @@ fn what_is_wrong_is_told_soon_and_where_kubectl_looks() {
     for definition in fs::read_dir(folder).expect("cargo xtask crds writes it").flatten() {
         apply(&server, &fs::read_to_string(definition.path()).expect("a definition"));
     }
+    let established =
+        ["wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=30s"];
+    server.kubectl.run(&established).unwrap_or_else(|error| panic!("{error}"));
     server.kubectl.run(&["create", "namespace", NAMESPACE]).unwrap_or_else(|error| panic!("{error}"));
     let account = format!(
         "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: default, namespace: {NAMESPACE}}}}}"

@@ -1,4 +1,4 @@
-//! Without its controller or its API server the mesh goes on.
+//! While the API server is restarted the mesh goes on.
 
 use std::{thread, time::Duration};
 

@@ -112,7 +112,9 @@ fn closed_by_a_policy(scene: &Scene) {
         if answer.0 == 1 { Ok(answer) } else { Err(answer.1) }
     });
     assert!(told.contains("  AccessPolicy (no rule allows)  NoRuleAllows\n"), "{code} {told}{why}");
-    scene.run("client", &["mesh-echo", "client", "tcp", "server:9000"]);
+    let refused = scene.run("client", &["mesh-echo", "client", "tcp", "server:9000"]);
+    let refused = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(refused.contains("ECONNREFUSED") || refused.contains("ECONNRESET"), "{refused}");
     let (code, told, _) = meshctl(scene, &["explain", "pod/client", "-n", NAMESPACE]);
     assert!(code == 1 && told.contains("PeerDenied"), "{told}");
 

@@ -90,8 +90,10 @@ fn two_hundred_pods_under_a_starved_and_stopped_agent_say_nothing_in_plaintext()
 
 /// Lets the agent of the node work for a twentieth of the time, and once not at all.
 fn starve(mesh: &Mesh, over: &AtomicBool) {
-    let agent = || ["wire", "relay"].map(|part| mesh.cluster.process(NODE, "mesh-agent", &[part]));
-    let pids: Vec<Pid> = agent().into_iter().flatten().collect();
+    let pids: [Pid; 2] = ["wire", "relay"].map(|part| {
+        let found = mesh.cluster.process(NODE, "mesh-agent", &[part]);
+        found.unwrap_or_else(|| panic!("no {part} runs on {NODE}"))
+    });
     let all = |signal: Signal| {
         for pid in &pids {
             // One that ended is another test's matter.

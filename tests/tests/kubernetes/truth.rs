@@ -69,14 +69,19 @@ fn a_pod_says_whether_it_is_in_the_mesh() {
     let done = format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: done, namespace: truth}}, spec: {{nodeName: node-2, \
          restartPolicy: Never, containers: [{{name: main, image: {}, \
-         command: [mesh-echo, client, '-4', tcp, 'server:9000']}}]}}}}",
+         command: [mesh-echo, client, --ipv4, --first, --count=500, --interval=20, tcp, 'server:9000']}}]}}}}",
         crate::scene::IMAGE
     );
     scene.mesh.cluster.kubectl().apply(&done).expect("it is a pod");
     scene.wait("pod/done", "jsonpath={.status.phase}=Succeeded");
     thread::sleep(Duration::from_secs(12));
     assert_ne!(enrolled(&scene, "pod/done", "status"), "False");
-    let pending = ["get", "events", "--field-selector=reason=EnrolmentPending", "--output=name"];
+    let pending = [
+        "get",
+        "events",
+        "--field-selector=reason=EnrolmentPending,involvedObject.name=done",
+        "--output=name",
+    ];
     assert_eq!(scene.ask(&pending), "");
 
     // Who leaves says so no longer; who comes back ran before.

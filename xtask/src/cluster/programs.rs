@@ -20,6 +20,18 @@ const SOURCES: [&str; 5] = ["go.mod", "go.sum", "kubernetes/main.go", "coredns/m
 const PARTS: [&str; 6] =
     ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"];
 
+/// Says at once what is missing to build them.
+///
+/// # Errors
+/// If there is no Go toolchain.
+pub(crate) fn can_be_built() -> Result<()> {
+    ensure!(
+        process::on_path("go").is_some(),
+        "building Kubernetes needs Go (the version that tests/cluster/go.mod names, or newer) on the PATH"
+    );
+    Ok(())
+}
+
 /// Makes sure that all programs are there and of the versions that are pinned.
 ///
 /// # Errors
@@ -33,11 +45,7 @@ pub(crate) fn ensure() -> Result<()> {
     if fs::read_to_string(&built).is_ok_and(|text| text == wanted) {
         return Ok(());
     }
-    ensure!(
-        process::on_path("go").is_some(),
-        "building Kubernetes needs Go (the version that {} names, or newer) on the PATH",
-        source.join("go.mod").display()
-    );
+    can_be_built()?;
     eprintln!("building Kubernetes {version} and CoreDNS (once, up to ten minutes on two cores)");
     fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
     let mut go = Command::new("go");
