@@ -34,6 +34,7 @@ pub(crate) use builder::program;
 pub use error::Error;
 pub(crate) use observe::DEFAULT_CONTAINER_ANNOTATION;
 pub use observe::Pod;
+pub(crate) use observe::wait_for;
 
 use crate::{
     layout::{Layout, NodeLayout},

@@ -76,7 +76,7 @@ pub(crate) fn can_be_checked() -> Result<()> {
         !kubeconfig.exists(),
         "a cluster is up here, and the tests bring up their own; take it down: cargo xtask cluster down"
     );
-    programs::can_be_built()
+    programs::can_be_had()
 }
 
 /// Runs the tests that need a Kubernetes: on one that comes and goes with each, then those of the mesh on one that stays

@@ -3,27 +3,17 @@
 mod cluster;
 mod testbed;
 
-use std::{
-    fmt,
-    net::IpAddr,
-    path::PathBuf,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fmt, net::IpAddr, path::PathBuf, process::Command, time::Duration};
 
 use nix::unistd::Pid;
 
 use super::Error;
 use crate::{
     capture::Capture,
-    testbed::{Error as TestbedError, Part},
+    testbed::{Part, wait_for as testbed_wait_for},
 };
 pub(super) use cluster::OnCluster;
 pub(super) use testbed::OnTestbed;
-
-/// How often something is looked at that is waited for.
-const POLL: Duration = Duration::from_millis(20);
 
 /// A pod as it is now.
 #[derive(Debug, Clone)]
@@ -122,19 +112,9 @@ pub(super) trait Bed: fmt::Debug {
 pub(super) fn wait_for<T>(
     what: &str,
     timeout: Duration,
-    mut look: impl FnMut() -> Result<T, String>,
+    look: impl FnMut() -> Result<T, String>,
 ) -> Result<T, Error> {
-    let start = Instant::now();
-    loop {
-        match look() {
-            Ok(found) => return Ok(found),
-            Err(last) if start.elapsed() > timeout => {
-                let seconds = start.elapsed().as_secs_f64();
-                return Err(TestbedError::Timeout { what: what.to_owned(), seconds, last }.into());
-            }
-            Err(_) => thread::sleep(POLL),
-        }
-    }
+    Ok(testbed_wait_for(what, timeout, look)?)
 }
 
 /// The last lines of a log, under its name.

@@ -232,22 +232,9 @@ impl Testbed {
         &self,
         what: &str,
         timeout: Duration,
-        mut look: impl FnMut() -> Result<T, String>,
+        look: impl FnMut() -> Result<T, String>,
     ) -> Result<T, Error> {
-        let start = Instant::now();
-        loop {
-            match look() {
-                Ok(found) => return Ok(found),
-                Err(last) if start.elapsed() > timeout => {
-                    return Err(Error::Timeout {
-                        what: what.to_owned(),
-                        seconds: start.elapsed().as_secs_f64(),
-                        last,
-                    });
-                }
-                Err(_) => thread::sleep(POLL),
-            }
-        }
+        wait_for(what, timeout, look)
     }
 
     fn observed(&self, pod: core::Pod) -> Pod {
@@ -276,6 +263,28 @@ impl Testbed {
             cgroup,
             node,
             uid,
+        }
+    }
+}
+
+/// See [`Testbed::wait_for`], for what is no testbed's.
+pub(crate) fn wait_for<T>(
+    what: &str,
+    timeout: Duration,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> Result<T, Error> {
+    let start = Instant::now();
+    loop {
+        match look() {
+            Ok(found) => return Ok(found),
+            Err(last) if start.elapsed() > timeout => {
+                return Err(Error::Timeout {
+                    what: what.to_owned(),
+                    seconds: start.elapsed().as_secs_f64(),
+                    last,
+                });
+            }
+            Err(_) => thread::sleep(POLL),
         }
     }
 }

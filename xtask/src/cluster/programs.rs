@@ -5,7 +5,7 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -20,16 +20,47 @@ const SOURCES: [&str; 5] = ["go.mod", "go.sum", "kubernetes/main.go", "coredns/m
 const PARTS: [&str; 6] =
     ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"];
 
-/// Says at once what is missing to build them.
+/// Where the programs are, and what they are to be built from.
+struct Wanted {
+    source: PathBuf,
+    programs: PathBuf,
+    version: String,
+    fingerprint: String,
+}
+
+impl Wanted {
+    fn read() -> Result<Self> {
+        let source = workspace::root().join("tests/cluster");
+        let version = version(&source)?;
+        let fingerprint = fingerprint(&source, &version)?;
+        Ok(Self { programs: workspace::root().join("target/cluster/programs"), source, version, fingerprint })
+    }
+
+    /// Holds the fingerprint of what they were built from.
+    fn built(&self) -> PathBuf {
+        self.programs.join("built-from")
+    }
+
+    /// Whether they are there. If not, they can be built, or it is an error.
+    fn is_built(&self) -> Result<bool> {
+        if fs::read_to_string(self.built()).is_ok_and(|text| text == self.fingerprint) {
+            return Ok(true);
+        }
+        ensure!(
+            process::on_path("go").is_some(),
+            "building Kubernetes needs Go (the version that {} names, or newer) on the PATH",
+            self.source.join("go.mod").display()
+        );
+        Ok(false)
+    }
+}
+
+/// Says at once whether [`ensure`] lacks something.
 ///
 /// # Errors
-/// If there is no Go toolchain.
-pub(crate) fn can_be_built() -> Result<()> {
-    ensure!(
-        process::on_path("go").is_some(),
-        "building Kubernetes needs Go (the version that tests/cluster/go.mod names, or newer) on the PATH"
-    );
-    Ok(())
+/// If they are not built and there is no Go toolchain.
+pub(crate) fn can_be_had() -> Result<()> {
+    Wanted::read()?.is_built().map(drop)
 }
 
 /// Makes sure that all programs are there and of the versions that are pinned.
@@ -37,15 +68,12 @@ pub(crate) fn can_be_built() -> Result<()> {
 /// # Errors
 /// If there is no Go toolchain, or it cannot build them.
 pub(crate) fn ensure() -> Result<()> {
-    let source = workspace::root().join("tests/cluster");
-    let programs = workspace::root().join("target/cluster/programs");
-    let version = version(&source)?;
-    let built = programs.join("built-from");
-    let wanted = fingerprint(&source, &version)?;
-    if fs::read_to_string(&built).is_ok_and(|text| text == wanted) {
+    let wanted = Wanted::read()?;
+    if wanted.is_built()? {
         return Ok(());
     }
-    can_be_built()?;
+    let built = wanted.built();
+    let Wanted { source, programs, version, fingerprint } = wanted;
     eprintln!("building Kubernetes {version} and CoreDNS (once, up to ten minutes on two cores)");
     fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
     let mut go = Command::new("go");
@@ -61,7 +89,7 @@ pub(crate) fn ensure() -> Result<()> {
         }
         .with_context(|| format!("cannot make {}", link.display()))?;
     }
-    fs::write(&built, wanted).with_context(|| format!("cannot write {}", built.display()))
+    fs::write(&built, fingerprint).with_context(|| format!("cannot write {}", built.display()))
 }
 
 /// The version of Kubernetes that `go.mod` requires.
