@@ -55,7 +55,7 @@ impl Wanted {
     }
 }
 
-/// Says at once whether [`ensure`] lacks something.
+/// Says at once whether [`ensure()`] lacks something.
 ///
 /// # Errors
 /// If they are not built and there is no Go toolchain.
