@@ -7,7 +7,13 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
-use crate::{images, process, testbed, tools::packages, workspace};
+use crate::{
+    images, process,
+    suites::{self, Choice},
+    testbed,
+    tools::packages,
+    workspace,
+};
 
 /// Options of `cluster`.
 #[derive(Debug, clap::Args)]
@@ -85,9 +91,7 @@ pub(crate) fn check(filter: Option<&str>) -> Result<()> {
     can_be_checked()?;
     build()?;
     let _ = images::for_tests()?;
-    let mut cargo = process::cargo();
-    cargo.args(["test", "--workspace", "--no-fail-fast", "--test", "cluster", "--test", "kubernetes"]);
-    let tested = process::run(cargo.args(filter).args(["--", "--ignored", "--test-threads=1"]));
+    let tested = suites::run(&["--test", "cluster", "--test", "kubernetes"], Choice { filter, ignored: true }, 1);
     let down = process::run(&mut cluster(&["down"]));
     tested.and(down)
 }

@@ -10,6 +10,7 @@ mod helm;
 mod images;
 mod lint;
 mod process;
+mod suites;
 mod test;
 mod testbed;
 mod tools;

@@ -1,6 +1,6 @@
 //! Running other programs: what is run is printed first, and a failure names the command.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -21,6 +21,17 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{}` failed ({status})", shown(command));
     }
     Ok(())
+}
+
+/// Runs `command` and gives its standard output; fails if it does.
+pub(crate) fn said(command: &mut Command) -> Result<String> {
+    eprintln!("+ {}", shown(command));
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot run `{}`", shown(command)))?;
+    if !output.status.success() {
+        bail!("`{}` failed ({})", shown(command), output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Runs `command` quietly and gives its standard output, or `None` if it cannot be run or fails.

@@ -2,7 +2,12 @@
 
 use anyhow::Result;
 
-use crate::{cluster, process, testbed, tools::packages};
+use crate::{
+    cluster, process,
+    suites::{self, Choice},
+    testbed,
+    tools::packages,
+};
 
 /// Options of `test`.
 #[derive(Debug, clap::Args)]
@@ -11,8 +16,10 @@ pub(crate) struct Args {
     filter: Option<String>,
 }
 
-/// Installs what is needed, builds everything, and runs the tests, last those on a real Kubernetes. Testbeds are kept apart by name, but two cores are
-/// few: tests with real timings run one after another.
+/// Test programs at once. Each has testbeds of its own, kept apart by name, and uses a fifth of a core.
+const SIDE_BY_SIDE: usize = 3;
+
+/// Installs what is needed, builds everything, and runs the tests, last those on a real Kubernetes.
 pub(crate) fn run(args: &Args) -> Result<()> {
     cluster::can_be_checked()?;
     packages::install(packages::TESTBED)?;
@@ -21,8 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let mut cargo = process::cargo();
         process::run(cargo.args(["test", "--quiet", "--workspace"]).args(kind).args(&args.filter))?;
     }
-    let mut cargo = process::cargo();
-    cargo.args(["test", "--workspace", "--no-fail-fast", "--test", "*"]).args(&args.filter);
-    let on_testbeds = process::run(cargo.args(["--", "--test-threads=1"]));
+    let choice = Choice { filter: args.filter.as_deref(), ignored: false };
+    let on_testbeds = suites::run(&["--test", "*"], choice, SIDE_BY_SIDE);
     on_testbeds.and(cluster::check(args.filter.as_deref()))
 }

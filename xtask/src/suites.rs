@@ -1,0 +1,151 @@
+//! Test programs of the workspace, a few side by side: they wait far more than they compute.
+//!
+//! They act on a real kernel with real timings on a machine that others share. So a test that fails is run once more when
+//! everything else has ended, in a process of its own. One that fails again fails the run; one that passes then is told of
+//! by name at the end: a defect of the test or of the mesh that somebody has to find.
+
+mod outcome;
+
+use std::{
+    fmt::Display,
+    fs::{self, File},
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{process, workspace};
+
+/// Programs that take minutes: they begin first.
+const LONG: [&str; 5] = ["tunnel", "identity", "survival", "hbone", "enrolment"];
+
+/// A test program.
+#[derive(Debug)]
+struct Suite {
+    name: String,
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+/// Which tests of a program are run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    /// Only tests whose name contains this.
+    pub(crate) filter: Option<&'a str>,
+    /// Those that are shown as ignored, and no others.
+    pub(crate) ignored: bool,
+}
+
+/// Builds the test programs that cargo knows by these arguments and runs them, as many at once as there are `lanes`.
+pub(crate) fn run(selection: &[&str], choice: Choice, lanes: usize) -> Result<()> {
+    let suites = built(selection)?;
+    let logs = workspace::root().join("target/test");
+    fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    let (mut failed, mut flaky) = (Vec::new(), Vec::new());
+    for (suite, ran) in side_by_side(&suites, choice, lanes)? {
+        let names = outcome::failures(&ran.printed);
+        if names.is_empty() {
+            failed.push(format!("{} (no test of it by name; read its output)", suite.name));
+        }
+        for name in names {
+            let shown = format!("{}: {name}", suite.name);
+            let again = suite.run(choice, Some(name))?;
+            if again.succeeded { &mut flaky } else { &mut failed }.push(shown);
+        }
+    }
+    tell("failed once and passed when run again, which is a defect to be found", &flaky);
+    tell("failed", &failed);
+    if !failed.is_empty() {
+        bail!("{} failed in {} test programs", failed.len(), suites.len());
+    }
+    Ok(())
+}
+
+/// Runs every program, and gives those that failed.
+fn side_by_side<'s>(suites: &'s [Suite], choice: Choice, lanes: usize) -> Result<Vec<(&'s Suite, Ran)>> {
+    let waiting = Mutex::new(suites.iter());
+    let lane = || -> Result<Vec<(&'s Suite, Ran)>> {
+        let mut failed = Vec::new();
+        while let Some(suite) = { waiting.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+            let ran = suite.run(choice, None)?;
+            if !ran.succeeded {
+                failed.push((suite, ran));
+            }
+        }
+        Ok(failed)
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        let mut failed = Vec::new();
+        for lane in lanes {
+            failed.extend(lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(failed)
+    })
+}
+
+struct Ran {
+    succeeded: bool,
+    printed: String,
+}
+
+impl Suite {
+    /// Runs the tests of the choice, or the one of this name; prints what they print once they are done.
+    fn run(&self, choice: Choice, only: Option<&str>) -> Result<Ran> {
+        let log = workspace::root().join("target/test").join(match only {
+            None => format!("{}.log", self.name),
+            Some(test) => format!("{}.{}.again.log", self.name, test.replace("::", ".")),
+        });
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let both = file.try_clone().with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = Command::new(&self.program);
+        command.current_dir(&self.folder).stdout(file).stderr(both).arg("--test-threads=1");
+        command.args(choice.ignored.then_some("--ignored"));
+        match only {
+            Some(test) => command.args(["--exact", test]),
+            None => command.args(choice.filter),
+        };
+        let began = Instant::now();
+        // A file, not a pipe: a process that a test left behind would keep a pipe open for ever.
+        let status =
+            command.status().with_context(|| format!("cannot run {}", self.program.display()))?;
+        let printed = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        let printed = String::from_utf8_lossy(&printed).into_owned();
+        let again = only.map_or_else(String::new, |test| format!(", again {test}"));
+        println!("== {}{again}: {:.0} s, {status}\n{printed}", self.name, began.elapsed().as_secs_f64());
+        Ok(Ran { succeeded: status.success(), printed })
+    }
+}
+
+/// Compiles, and finds the programs in what cargo says of it.
+fn built(selection: &[&str]) -> Result<Vec<Suite>> {
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]).args(selection);
+    let messages = process::said(&mut cargo)?;
+    let mut suites: Vec<Suite> = messages.lines().filter_map(suite).collect();
+    suites.sort_by_key(|suite| LONG.iter().position(|name| *name == suite.name).unwrap_or(LONG.len()));
+    if suites.is_empty() {
+        bail!("no test program in `cargo test {}`", selection.join(" "));
+    }
+    Ok(suites)
+}
+
+fn suite(message: &str) -> Option<Suite> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let program = PathBuf::from(message["executable"].as_str()?);
+    let is_test = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "test");
+    let manifest = PathBuf::from(message["manifest_path"].as_str()?);
+    let folder = manifest.parent()?.to_owned();
+    is_test.then(|| Suite { name: message["target"]["name"].as_str().unwrap_or_default().to_owned(), program, folder })
+}
+
+fn tell(what: impl Display, tests: &[String]) {
+    if !tests.is_empty() {
+        println!("== {what}:\n   {}", tests.join("\n   "));
+    }
+}
