@@ -1,14 +1,19 @@
-//! The mesh comes, is upgraded and goes: policy holds while it is there, and nothing of it stays.
+//! The mesh comes to nodes that wait for it, is upgraded and goes: policy holds while it is there, also where kube-proxy is in
+//! iptables mode, and nothing of it stays.
 
 mod kernel;
+mod tainted;
 
-use std::{path::Path, process::Command};
+use std::process::Command;
 
-use mesh_tests::cluster::{Image, pack};
+use mesh_tests::cluster::{
+    Running, outside,
+    trial::{TIMEOUT, program, target, until, workspace},
+};
 
 use crate::{
-    here::{Here, program, rendered, until},
-    scene::{ECHO, run},
+    here::{Here, rendered},
+    scene::{ECHO, load_echo, run},
 };
 use kernel::Held;
 
@@ -22,7 +27,7 @@ const PODS: &str = include_str!("lifecycle/pods.yaml");
 
 /// Loads the images of agent and controller, as `cargo xtask images --profile dev` has them, under a tag.
 fn load(tag: &str) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = workspace();
     let programs = root.join("target/images/dev/programs");
     assert!(programs.is_dir(), "the images' programs are not there: cargo xtask images --profile dev");
     let folder = tempfile::tempdir().expect("a folder");
@@ -38,18 +43,10 @@ fn load(tag: &str) {
     }
 }
 
-fn load_echo() {
-    let image = Image::of_program(ECHO, Path::new(env!("CARGO_BIN_EXE_mesh-echo"))).expect("an image");
-    let folder = tempfile::tempdir().expect("a folder");
-    let archive = folder.path().join("echo.tar");
-    pack(&image, &archive).expect("an archive");
-    run(&["load", archive.to_str().expect("text")]);
-}
-
 /// Waits for every pod of the mesh.
 fn rolled_out(here: &Here, what: &[&str]) {
     for one in what {
-        here.ask(&["rollout", "status", "--namespace", MESH, one, "--timeout=120s"]);
+        here.ask(&["rollout", "status", "--namespace", MESH, one, TIMEOUT]);
     }
 }
 
@@ -67,47 +64,43 @@ fn call(here: &Here) -> Result<String, String> {
 }
 
 fn is_refused(here: &Here) {
-    until(|| match call(here) {
+    until("the policy to hold", || match call(here) {
         Ok(said) => Err(format!("the policy does not hold: {said}")),
         Err(said) if said.contains("ECONNREFUSED") || said.contains("ECONNRESET") => Ok(()),
         Err(said) => Err(format!("it fails, and not by the policy: {said}")),
     });
 }
 
-/// Every object of the cluster that bears the mesh's label or name.
-fn objects(here: &Here) -> String {
-    let kinds = "namespaces,clusterroles,clusterrolebindings,validatingadmissionpolicies,\
-        validatingadmissionpolicybindings,customresourcedefinitions";
-    let labelled = ["get", kinds, "--selector=app.kubernetes.io/part-of=mesh", "--output=name"];
-    let definitions = here.ask(&["get", "customresourcedefinitions", "--output=name"]);
-    let ours = definitions.lines().filter(|line| line.ends_with(".mesh.internal"));
-    ours.fold(here.ask(&labelled), |all, line| all + line + "\n")
-}
-
 #[test]
 #[ignore = "brings a Kubernetes up: cargo xtask cluster check"]
 fn the_mesh_is_installed_upgraded_and_uninstalled_without_a_trace() {
-    let here = Here::with_nodes("2");
-    assert_eq!(objects(&here), "", "the mesh is installed here already");
+    let here = Here::with_nodes(&["--nodes", "2", "--proxy", "iptables"]).without_mesh();
     for tag in [CHART, "next"] {
         load(tag);
     }
     load_echo();
 
+    let early = tainted::Nodes::waiting(&here, BANK);
     here.apply(&rendered(&[]), &[]);
     rolled_out(&here, &["deployment/mesh-control", "daemonset/mesh-agent"]);
+    early.come();
     here.apply(PODS, &[]);
-    let pods = ["wait", "--namespace", BANK, "pod", "--all", "--timeout=60s"];
+    let pods = ["wait", "--namespace", BANK, "pod", "--all", TIMEOUT];
     here.ask(&[&pods[..], &["--for=condition=Ready"]].concat());
     here.ask(&[&pods[..], &["--for=condition=mesh.internal/Enrolled"]].concat());
     is_refused(&here);
+    outside::comes_in_where_no_proof_is_asked_for(&Running::attach(&target()).expect("it is up"), ECHO);
 
     here.apply(&rendered(&["--set", "images.tag=next"]), &[]);
     rolled_out(&here, &["deployment/mesh-control", "daemonset/mesh-agent"]);
-    let images = "--output=jsonpath={.items[*].spec.containers[*].image}";
+    // Those from before have their time to end.
     let images =
-        here.ask(&["get", "pods", "--namespace", MESH, "--field-selector=status.phase=Running", images]);
-    assert!(images.split_whitespace().all(|image| image.ends_with(":next")), "{images}");
+        ["get", "pods", "--namespace", MESH, "--output=jsonpath={.items[*].spec.containers[*].image}"];
+    until("every pod of the mesh to be the next one", || {
+        let images = here.ask(&images);
+        let are_next = images.split_whitespace().all(|image| image.ends_with(":next"));
+        if are_next { Ok(()) } else { Err(images) }
+    });
     is_refused(&here);
 
     let held = Held::now(&here, MESH);
@@ -118,25 +111,27 @@ fn the_mesh_is_installed_upgraded_and_uninstalled_without_a_trace() {
     };
     here.apply(&uninstall(&[]), &[]);
     rolled_out(&here, &["daemonset/mesh-agent"]);
-    until(|| match held.left() {
+    until("the kernel to hold nothing", || match held.left() {
         left if left.is_empty() => Ok(()),
         left => Err(format!("left in the kernel: {}", left.join(", "))),
     });
     // Without the mesh there is no policy.
-    until(|| call(&here).map(drop));
+    until("the server to be open", || call(&here).map(drop));
     let folders = here.folders();
     assert!(!folders.is_empty(), "the nodes' folders are not found");
     for directory in folders {
-        let left: Vec<_> = std::fs::read_dir(&directory).into_iter().flatten().flatten().collect();
-        assert!(left.is_empty(), "{}: {left:?}", directory.display());
+        until("the nodes' folders to be empty", || {
+            let left: Vec<_> = std::fs::read_dir(&directory).into_iter().flatten().flatten().collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{}: {left:?}", directory.display())) }
+        });
     }
 
-    let delete = ["delete", "--ignore-not-found", "--timeout=120s", "--filename=-"];
+    let delete = ["delete", "--ignore-not-found", TIMEOUT, "--filename=-"];
     here.kubectl.run_with(&delete, &uninstall(&["--objects"])).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(objects(&here), "");
+    assert_eq!(here.objects_of_the_mesh(), "");
     // What ran goes on, as it was.
-    call(&here).unwrap();
+    until("the server to be open", || call(&here).map(drop));
     let restarts = "--output=jsonpath={.items[*].status.containerStatuses[*].restartCount}";
-    assert_eq!(here.ask(&["get", "pods", "--namespace", BANK, restarts]), "0 0");
-    here.ask(&["delete", "namespace", "--wait=false", BANK]);
+    assert_eq!(here.ask(&["get", "pods", "--namespace", BANK, restarts]), "0 0 0");
+    here.ask(&["delete", "namespace", "--wait=false", BANK, "outside"]);
 }

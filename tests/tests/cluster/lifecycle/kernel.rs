@@ -10,6 +10,7 @@ use aya::{
     maps::loaded_maps,
     programs::{loaded_links, loaded_programs},
 };
+use mesh_tests::cluster::trial::until;
 use serde_json::Value;
 
 use crate::here::Here;
@@ -30,7 +31,7 @@ impl Held {
             ["get", "pods", "--namespace", namespace, "--selector=app.kubernetes.io/name=mesh-agent"];
         let names = here.ask(&[&agents[..], &["--output=jsonpath={.items[*].metadata.name}"]].concat());
         for agent in names.split_whitespace() {
-            let dump = dump(here, namespace, agent);
+            let dump = until("an agent to tell of itself", || dump(here, namespace, agent));
             held.programs.extend(ids(&dump["programs"], agent));
             held.links.extend(ids(&dump["links"], agent));
         }
@@ -61,7 +62,7 @@ impl Held {
 }
 
 /// What an agent's admin socket answers.
-fn dump(here: &Here, namespace: &str, agent: &str) -> Value {
+fn dump(here: &Here, namespace: &str, agent: &str) -> Result<Value, String> {
     let command = ["exec", "--stdin", "--namespace", namespace, agent, "--container=relay", "--"];
     let asks = ["/usr/bin/mesh-agent", "admin", "--run-dir=/run/mesh-pod"];
     let request = "GET /dump?flows=0 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -70,13 +71,14 @@ fn dump(here: &Here, namespace: &str, agent: &str) -> Value {
     let mut kubectl = kubectl.spawn().expect("kubectl runs");
     // Open until the answer is there: whoever hangs up is not answered.
     let mut input = kubectl.stdin.take().expect("it is piped");
-    input.write_all(request.as_bytes()).expect("kubectl reads");
+    // If it does not read it has ended, and says nothing.
+    let _ = input.write_all(request.as_bytes());
     let mut answer = String::new();
     kubectl.stdout.take().expect("it is piped").read_to_string(&mut answer).expect("text");
     drop(input);
     let _ = kubectl.wait();
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-    serde_json::from_str(body).unwrap_or_else(|error| panic!("{agent}: {error}: {answer}"))
+    serde_json::from_str(body).map_err(|error| format!("{agent}: {error}: {answer}"))
 }
 
 fn ids(entries: &Value, agent: &str) -> BTreeMap<u32, String> {
