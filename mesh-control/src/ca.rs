@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`tokens`], [`join`] | a node's first certificate is for a one-time token out of a file |
 //! | [`account`], [`review`] | or, in Kubernetes, for the token of its agent's pod |
+//! | [`asking`], [`rate`], [`bucket`] | how often whoever asks may ask |
 //! | [`nodes`] | which joining of a node counts, and which are revoked |
 //! | [`placement`], [`issuing`] | a pod's certificate is for the node that it runs on, and no other |
 //! | [`wanted`], [`given`], [`generate`], [`material`] | what signs |
@@ -20,7 +21,9 @@
 //! each of their outcomes before anybody learns of it.
 
 mod account;
+mod asking;
 mod authority;
+mod bucket;
 mod files;
 mod generate;
 mod given;
@@ -50,9 +53,10 @@ mod trust;
 mod wanted;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use account::{AUDIENCE, Account, AccountError};
+pub use asking::TooOften;
 pub use authority::{Authority, CaError, Demand, Directories};
 pub(crate) use given::KEYS;
 pub use issuing::IssueError;

@@ -17,7 +17,7 @@ use super::{
     random::{self, hex},
     rate::TooMany,
     report::{CaReport, IdentitiesReport, JoinReport, RevokedNode},
-    review::ReviewError,
+    review::{Agents, ReviewError},
     rotation::Phase,
     time::Timestamp,
     tokens::TokenError,
@@ -265,7 +265,8 @@ impl Authority {
 
     /// How the authority is.
     pub fn report(&self, now: Timestamp) -> CaReport {
-        report(&self.lock(), now)
+        let tokens_not_asked = self.agents.as_ref().map_or(0, Agents::not_asked);
+        CaReport { tokens_not_asked, ..report(&self.lock(), now) }
     }
 
     /// Why the authority that is asked for is not the one that signs, if so.
@@ -343,6 +344,7 @@ fn report(inner: &Inner, now: Timestamp) -> CaReport {
             .filter(|node| state.tokens.is_open(node, now))
             .map(ToOwned::to_owned)
             .collect(),
+        tokens_not_asked: 0,
         problem: inner.problem.clone(),
     }
 }

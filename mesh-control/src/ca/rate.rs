@@ -1,37 +1,40 @@
-//! How many certificates a node may ask for: a bucket of tokens for each.
+//! How many certificates a node may ask for.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::time::Timestamp;
+use super::{
+    bucket::{Buckets, Rate},
+    time::Timestamp,
+};
 
-/// A node may ask for this many at once: every identity of a full node, twice.
-const BURST: u64 = 512;
-/// And for this many a second from then on.
-const PER_SECOND: u64 = 20;
+/// At once, every identity of a full node, twice.
+const RATE: Rate = Rate { burst: 512, per_second: 20 };
 
 /// The buckets. There are as many as there are nodes, because only nodes get this far.
-#[derive(Debug, Default)]
-pub(super) struct Rates(BTreeMap<String, (u64, Timestamp)>);
+#[derive(Debug)]
+pub(super) struct Rates(Buckets<String>);
 
 /// A node asks for too much.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("node {0} asks for more than {PER_SECOND} certificates a second; ask again in a second")]
+#[error("node {0} asks for more than {rate} certificates a second; ask again in a second", rate = RATE.per_second)]
 pub struct TooMany(String);
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self(Buckets::new(RATE))
+    }
+}
 
 impl Rates {
     /// Takes one of a node's tokens.
     pub(super) fn take(&mut self, node: &str, now: Timestamp) -> Result<(), TooMany> {
-        let (left, last) = self.0.entry(node.to_owned()).or_insert((BURST, now));
-        let gained = now.since(*last).as_secs().saturating_mul(PER_SECOND);
-        *left = left.saturating_add(gained).min(BURST);
-        *last = now.max(*last);
-        *left = left.checked_sub(1).ok_or_else(|| TooMany(node.to_owned()))?;
-        Ok(())
+        let taken = self.0.take(node.to_owned(), Duration::from_secs(now.unix()));
+        if taken { Ok(()) } else { Err(TooMany(node.to_owned())) }
     }
 
     /// Forgets a node.
     pub(super) fn remove(&mut self, node: &str) {
-        self.0.remove(node);
+        self.0.remove(&node.to_owned());
     }
 }
 
@@ -39,17 +42,18 @@ impl Rates {
 mod tests {
     use std::time::Duration;
 
-    use super::{BURST, PER_SECOND, Rates};
+    use super::{RATE, Rates};
     use crate::ca::Timestamp;
 
     #[test]
     fn a_node_is_bounded_and_others_are_not_touched() {
         let now = Timestamp::from_unix(1000);
         let mut rates = Rates::default();
-        assert_eq!((0..BURST + 5).filter(|_| rates.take("a", now).is_ok()).count() as u64, BURST);
-        assert!(rates.take("b", now).is_ok());
+        let mut taken = |node, now| (0..1000).filter(|_| rates.take(node, now).is_ok()).count();
+        assert_eq!(taken("a", now), RATE.burst as usize);
+        assert_eq!(taken("b", now), RATE.burst as usize);
         let later = now.after(Duration::from_secs(1));
-        assert_eq!((0..100).filter(|_| rates.take("a", later).is_ok()).count() as u64, PER_SECOND);
-        assert!(rates.take("a", now).is_err(), "a clock that goes back gives nothing");
+        assert_eq!(taken("a", later), RATE.per_second as usize);
+        assert_eq!(taken("a", now), 0, "a clock that goes back gives nothing");
     }
 }

@@ -34,6 +34,9 @@ pub struct CaReport {
     pub revoked: Vec<RevokedNode>,
     /// Nodes that are to join and have not used their token.
     pub joining: Vec<String>,
+    /// How many tokens of joining agents the API server was not asked about, since too many came, since
+    /// this controller started.
+    pub tokens_not_asked: u64,
     /// Why the authority that is asked for is not the one that signs, if so.
     pub problem: Option<String>,
 }

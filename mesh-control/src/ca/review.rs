@@ -1,12 +1,18 @@
 //! Asking the API server of a token: bounded, because whoever reaches the controller can make it ask.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::authentication::v1::TokenReview;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     account::{self, Account, AccountError, Proof},
+    asking::{Asking, TooOften},
     time::Timestamp,
 };
 
@@ -30,6 +36,8 @@ pub struct Agents {
     account: Account,
     reviewer: Arc<dyn TokenReviewer>,
     turns: Arc<Semaphore>,
+    asking: Arc<Mutex<Asking>>,
+    since: Instant,
 }
 
 /// Why a token proves nothing.
@@ -38,6 +46,9 @@ pub enum ReviewError {
     /// The token.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// Too many tokens came.
+    #[error(transparent)]
+    TooOften(#[from] TooOften),
     /// The API server.
     #[error("the API server cannot be asked about the token now: {0}; ask again")]
     NotAsked(String),
@@ -46,7 +57,13 @@ pub enum ReviewError {
 impl Agents {
     /// Agents that run as this ServiceAccount.
     pub fn new(account: Account, reviewer: Arc<dyn TokenReviewer>) -> Self {
-        Self { account, reviewer, turns: Arc::new(Semaphore::new(AT_A_TIME)) }
+        Self {
+            account,
+            reviewer,
+            turns: Arc::new(Semaphore::new(AT_A_TIME)),
+            asking: Arc::default(),
+            since: Instant::now(),
+        }
     }
 
     /// The ServiceAccount.
@@ -54,9 +71,20 @@ impl Agents {
         &self.account
     }
 
-    /// What a token proves.
-    pub(super) async fn prove(&self, token: &str, now: Timestamp) -> Result<Proof, ReviewError> {
+    /// How many tokens the API server was not asked about, since too many came.
+    pub(super) fn not_asked(&self) -> u64 {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).refused()
+    }
+
+    /// What a token proves that came from an address.
+    pub(super) async fn prove(
+        &self,
+        token: &str,
+        from: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Proof, ReviewError> {
         account::glance(token, &self.account, now)?;
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).take(from, self.since.elapsed())?;
         let not_asked = |why: &str| ReviewError::NotAsked(why.to_owned());
         let turn = timeout(TURN_WITHIN, self.turns.acquire()).await;
         let _turn = turn

@@ -121,10 +121,11 @@ impl Authority {
 #[tonic::async_trait]
 impl NodeIdentity for Identity {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<CertificateReply>, Status> {
+        let from = request.extensions().get::<Connection>().and_then(Connection::address);
         let JoinRequest { node, token, csr } = request.into_inner();
         let asked = node.clone();
         if let Some(agents) = self.authority.agents.clone() {
-            let proof = match agents.prove(&token, Timestamp::now()).await {
+            let proof = match agents.prove(&token, from, Timestamp::now()).await {
                 Ok(proof) => proof,
                 Err(error) => return self.answer(Err(error.into()), "join", &asked),
             };
@@ -168,7 +169,9 @@ fn status(error: &IssueError) -> Status {
             Status::unavailable(text)
         }
         IssueError::Review(ReviewError::Account(_)) => Status::permission_denied(text),
-        IssueError::TooMany(_) => Status::resource_exhausted(text),
+        IssueError::TooMany(_) | IssueError::Review(ReviewError::TooOften(_)) => {
+            Status::resource_exhausted(text)
+        }
         IssueError::UnknownPod(_) => Status::not_found(text),
         IssueError::Ended(_)
         | IssueError::NotEnrolled(_)

@@ -1,6 +1,6 @@
 //! The authority, driven step by step with a clock of the test's own.
 
-mod account;
+pub(crate) mod account;
 mod authority;
 mod given;
 mod issuing;

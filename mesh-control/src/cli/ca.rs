@@ -50,6 +50,12 @@ fn text(report: &CaReport) -> String {
     for node in &report.joining {
         text.push_str(&format!("Joining       node {node} has a join file and has not used it\n"));
     }
+    if report.tokens_not_asked > 0 {
+        text.push_str(&format!(
+            "Not asked     the API server about {} tokens of joining agents: more came than it is asked about\n",
+            report.tokens_not_asked
+        ));
+    }
     if let Some(problem) = &report.problem {
         text.push_str(&format!("Problem       {problem}\n"));
     }

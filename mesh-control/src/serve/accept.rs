@@ -93,7 +93,7 @@ async fn handshake(
     let config = config.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
     let timed = tokio::time::timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(config).accept(plain)).await;
     let stream = timed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    let connection = peer_of(&stream);
+    let connection = peer_of(&stream, *source);
     let peer = connection.peer().and_then(|peer| peer.as_ref().ok());
     // A node that is not served is told so by what it asks for, and so are a pod and a stranger.
     let lease = peer.and_then(|peer| Lease::new(peer.clone(), trust).ok());

@@ -2,6 +2,7 @@
 
 use std::{
     fmt, io,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,19 +12,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::{bounds::Share, listen::Plain};
+use super::{
+    bounds::Share,
+    listen::{Plain, Source},
+};
 use crate::ca::{Peer, PeerError};
 
 /// What a request can know of its connection.
 #[derive(Debug, Clone)]
-pub struct Connection(Option<Arc<Result<Arc<Peer>, PeerError>>>);
+pub struct Connection {
+    peer: Option<Arc<Result<Arc<Peer>, PeerError>>>,
+    address: Option<IpAddr>,
+}
 
 impl Connection {
     /// The node that showed its certificate, or what was wrong with the one shown; nothing where
     /// none was.
     #[must_use]
     pub fn peer(&self) -> Option<&Result<Arc<Peer>, PeerError>> {
-        self.0.as_deref()
+        self.peer.as_deref()
+    }
+
+    /// Where it is from; the Unix socket gives no address.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 }
 
@@ -52,9 +65,10 @@ impl TlsConnection {
 }
 
 /// Who is on the other side of a finished handshake.
-pub(super) fn peer_of(stream: &TlsStream<Plain>) -> Connection {
+pub(super) fn peer_of(stream: &TlsStream<Plain>, source: Source) -> Connection {
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    Connection(shown.map(|certificate| Arc::new(Peer::of(certificate).map(Arc::new))))
+    let peer = shown.map(|certificate| Arc::new(Peer::of(certificate).map(Arc::new)));
+    Connection { peer, address: source.address() }
 }
 
 impl Connected for TlsConnection {

@@ -1,6 +1,7 @@
 //! A whole controller, over TCP and TLS, with clients that are written here.
 
 mod client;
+mod flood;
 
 use std::{
     sync::Arc,
@@ -15,7 +16,7 @@ use super::{Listen, serve};
 use crate::{
     ads::Ads,
     build::Builder,
-    ca::{self, Authority, Directories, JoinFile, Timestamp},
+    ca::{self, Agents, Authority, Directories, JoinFile, Timestamp},
     pipeline::Shared,
     reports::ReportService,
     source::of_yaml,
@@ -59,6 +60,13 @@ status: {{podIP: 10.0.0.1}}
 
 impl Controller {
     async fn start(nodes: &[&str]) -> Self {
+        let controller = Self::start_with(nodes, None).await;
+        controller.wait_for_join_files(nodes).await;
+        controller
+    }
+
+    /// Where nodes join by their agents' ServiceAccount, if there are agents.
+    async fn start_with(nodes: &[&str], agents: Option<Agents>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let shared = Arc::new(Shared::default());
         let directories = Directories {
@@ -68,7 +76,10 @@ impl Controller {
             join_ttl: Duration::from_secs(600),
         };
         let authority = Authority::open(directories, shared.placements.clone(), Timestamp::now()).unwrap();
-        let authority = Arc::new(authority);
+        let authority = Arc::new(match agents {
+            Some(agents) => authority.with_agents(agents),
+            None => authority,
+        });
         let listener = "127.0.0.1:0".parse::<Listen>().unwrap().bind(None).await.unwrap();
         let super::Listener::Tcp(tcp) = &listener else { panic!() };
         let address = tcp.local_addr().unwrap();
@@ -79,7 +90,6 @@ impl Controller {
         let mut controller = Self { directory, address, shared, builder: Builder::default(), authority };
         controller.set(nodes);
         controller.authority.trust().wait_for(Option::is_some).await.unwrap();
-        controller.wait_for_join_files(nodes).await;
         controller
     }
 

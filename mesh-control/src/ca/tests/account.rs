@@ -44,7 +44,8 @@ fn token(claims: &serde_json::Value) -> String {
     format!("{}.{}.c2ln", encoded(b"{\"alg\":\"RS256\"}"), encoded(claims.to_string().as_bytes()))
 }
 
-fn good_token(now: Timestamp) -> String {
+/// A text that is no worse than a token as long as nobody asks the API server.
+pub(crate) fn good_token(now: Timestamp) -> String {
     token(&serde_json::json!({ "sub": USER, "aud": ["mesh-control"], "iat": now.unix() }))
 }
 
@@ -175,16 +176,19 @@ async fn the_api_server_is_asked_once_for_our_audience_and_not_for_rubbish() {
     let fixed = |answer| Arc::new(Fixed { answer, asked: Mutex::default() });
     let good = fixed(Ok(status("u-agent", Some("n1"))));
     let agents = Agents::new(account(), good.clone());
-    assert!(matches!(agents.prove("rubbish", now).await, Err(ReviewError::Account(AccountError::NotOne(_)))));
+    assert!(matches!(
+        agents.prove("rubbish", None, now).await,
+        Err(ReviewError::Account(AccountError::NotOne(_)))
+    ));
     assert!(good.asked.lock().unwrap().is_empty());
     let token = good_token(now);
-    assert_eq!(agents.prove(&token, now).await.unwrap().pod_uid, "u-agent");
+    assert_eq!(agents.prove(&token, None, now).await.unwrap().pod_uid, "u-agent");
     let asked = good.asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].spec.audiences.as_deref(), Some(["mesh-control".to_owned()].as_slice()));
     assert_eq!(asked[0].spec.token.as_ref(), Some(&token));
     let away = Agents::new(account(), fixed(Err("connection refused".to_owned())));
-    let error = away.prove(&token, now).await.unwrap_err();
+    let error = away.prove(&token, None, now).await.unwrap_err();
     assert_eq!(error, ReviewError::NotAsked("connection refused".to_owned()));
 }
 

@@ -1,6 +1,9 @@
 //! An agent in short.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use hyper_util::rt::TokioIo;
 use mesh_api::{
@@ -17,7 +20,7 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{net::TcpSocket, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Status, Streaming,
@@ -42,7 +45,11 @@ pub(super) struct Connected {
 
 impl Agent {
     pub(super) fn nameless(file: &JoinFile) -> Self {
-        let roots = CertificateDer::pem_slice_iter(file.roots.as_bytes()).map(Result::unwrap).collect();
+        Self::believing(CertificateDer::pem_slice_iter(file.roots.as_bytes()).map(Result::unwrap).collect())
+    }
+
+    /// One without a certificate, that believes whom these vouch for.
+    pub(super) fn believing(roots: Vec<CertificateDer<'static>>) -> Self {
         Self { roots, key: KeyPair::generate().unwrap(), chain: Vec::new() }
     }
 
@@ -77,6 +84,15 @@ impl Agent {
     }
 
     pub(super) async fn connect(&self, address: SocketAddr) -> Result<Connected, tonic::transport::Error> {
+        self.connect_from(Ipv4Addr::LOCALHOST.into(), address).await
+    }
+
+    /// From an address of this machine.
+    pub(super) async fn connect_from(
+        &self,
+        from: IpAddr,
+        address: SocketAddr,
+    ) -> Result<Connected, tonic::transport::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -95,7 +111,9 @@ impl Agent {
         let connector = tower::service_fn(move |_| {
             let tls = tls.clone();
             async move {
-                let tcp = TcpStream::connect(address).await?;
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((from, 0).into())?;
+                let tcp = socket.connect(address).await?;
                 let name = ServerName::try_from("controller").unwrap();
                 tls.connect(name, tcp).await.map(TokioIo::new)
             }
@@ -106,6 +124,13 @@ impl Agent {
 }
 
 impl Connected {
+    /// Asks for a node's first certificate.
+    pub(super) async fn join(&mut self, node: &str, token: &str) -> Result<CertificateReply, Status> {
+        let csr = csr(&KeyPair::generate().unwrap());
+        let request = JoinRequest { node: node.to_owned(), token: token.to_owned(), csr };
+        Ok(NodeIdentityClient::new(self.channel.clone()).join(request).await?.into_inner())
+    }
+
     pub(super) async fn issue(&mut self, uid: &str) -> Result<CertificateReply, Status> {
         let csr = csr(&KeyPair::generate().unwrap());
         let request = IssueRequest { pod_uid: uid.to_owned(), csr };
