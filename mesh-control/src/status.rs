@@ -1,7 +1,7 @@
 //! What became of every object: conditions, with the nodes' answers ([`mod@report`]) and with what they say
 //! of their pods ([`enrolment`]), for the admin socket and as files, or in the objects' own status at the
 //! API server. [`plan`] decides what is written there and [`apply`] writes it; for pods, whose status is
-//! kubelet's, [`pods`] and [`mod@write_pods`]; what users must know becomes [`events`]. Of several controllers
+//! kubelet's, [`pods`] and [`mod@write_pods`], both in [`rounds`]; what users must know becomes [`events`]. Of several controllers
 //! only the one that leads writes.
 
 mod apply;
@@ -11,6 +11,7 @@ mod files;
 mod plan;
 mod pods;
 mod report;
+mod rounds;
 #[cfg(test)]
 mod tests;
 mod write_pods;

@@ -14,13 +14,14 @@ use kube::{
     },
 };
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch::{self, error::RecvError};
 
 use super::{
     FIELD_MANAGER,
     events::{Teller, news},
     plan::due,
     report,
+    rounds::{self, Pace, Statuses},
 };
 use crate::{
     ads::{Acks, Store},
@@ -29,14 +30,6 @@ use crate::{
     source::{Seen, told},
 };
 
-/// Changes that come this close together are written once.
-const GATHER: Duration = Duration::from_millis(500);
-/// Between two writes: at most ten a second, whatever happens.
-const GAP: Duration = Duration::from_millis(100);
-/// After so many writes it is looked at anew what is to be written.
-const AT_ONCE: usize = 50;
-/// Who begins to write waits for the nodes to connect: until then nothing would be `Programmed`.
-const SETTLE: Duration = Duration::from_secs(10);
 /// An object that could not be written is left alone for this long.
 const REST: Duration = Duration::from_secs(10);
 
@@ -58,62 +51,61 @@ pub struct Writer {
 }
 
 /// Writes statuses whenever they changed. Returns when the conditions' sender is gone.
-pub async fn write_to_cluster(client: Client, mut writer: Writer) {
-    let mut answers = writer.acks.changes();
-    let mut seen = writer.statuses.changes();
-    let mut resting: BTreeMap<ObjectRef, Instant> = BTreeMap::new();
-    // What is there stays until it is known what is true now.
-    if writer.store.sequence().wait_for(|sequence| *sequence > 0).await.is_err() {
-        return;
+pub async fn write_to_cluster(client: Client, writer: Writer) {
+    let (leads, built) = (writer.leads.clone(), writer.store.sequence());
+    let (answers, seen) = (writer.acks.changes(), writer.statuses.changes());
+    rounds::run(Objects { client, writer, answers, seen, there: BTreeMap::new() }, leads, built).await;
+}
+
+/// The objects that users wrote.
+struct Objects {
+    client: Client,
+    writer: Writer,
+    answers: watch::Receiver<u64>,
+    seen: watch::Receiver<u64>,
+    /// What they have, in this round.
+    there: BTreeMap<ObjectRef, Observed>,
+}
+
+impl Statuses for Objects {
+    type Object = ObjectRef;
+    type Due = Observed;
+
+    /// At most ten a second, whatever happens.
+    const PACE: Pace = Pace { gap: Duration::from_millis(100), at_once: 50, rest: REST, every: None };
+
+    fn begin(&mut self, _: Instant) {}
+
+    fn due(&mut self, _: Instant) -> Vec<(ObjectRef, Observed)> {
+        let current = self.writer.conditions.borrow_and_update().clone();
+        self.answers.borrow_and_update();
+        self.seen.borrow_and_update();
+        let wanted = report(&current, &self.writer.store, &self.writer.acks);
+        self.there = self.writer.statuses.observed();
+        due(&wanted, &self.there, &Timestamp::now().to_string())
     }
-    loop {
-        if !*writer.leads.borrow() {
-            if writer.leads.wait_for(|leads| *leads).await.is_err() {
-                return;
+
+    async fn write(&mut self, object: &ObjectRef, status: Observed, more: bool) -> Option<Duration> {
+        match write(&self.client, object, &status).await {
+            Ok(uid) => {
+                let before = self.there.get(object).map(|before| before.0.as_slice()).unwrap_or_default();
+                self.writer.events.tell(object, &uid, news(before, &status.0));
+                self.writer.statuses.wrote(object, status);
+                // So that those whose status changes all the time leave room for the others.
+                more.then_some(REST)
             }
-            sleep(SETTLE).await;
+            Err(error) => {
+                tracing::warn!(%object, %error, again = ?REST, "status is not written");
+                Some(REST)
+            }
         }
-        let current = writer.conditions.borrow_and_update().clone();
-        answers.borrow_and_update();
-        seen.borrow_and_update();
-        let wanted = report(&current, &writer.store, &writer.acks);
-        let there = writer.statuses.observed();
-        let mut due = due(&wanted, &there, &Timestamp::now().to_string());
-        let now = Instant::now();
-        resting.retain(|_, until| *until > now);
-        due.retain(|(object, _)| !resting.contains_key(object));
-        let more = due.len() > AT_ONCE;
-        for (object, status) in due.into_iter().take(AT_ONCE) {
-            // Another may have taken over meanwhile.
-            if !*writer.leads.borrow() {
-                break;
-            }
-            match write(&client, &object, &status).await {
-                Ok(uid) => {
-                    let before = there.get(&object).map(|before| before.0.as_slice()).unwrap_or_default();
-                    writer.events.tell(&object, &uid, news(before, &status.0));
-                    writer.statuses.wrote(&object, status);
-                    // So that those whose status changes all the time leave room for the others.
-                    if more {
-                        resting.insert(object, Instant::now() + REST);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%object, %error, again = ?REST, "status is not written");
-                    resting.insert(object, Instant::now() + REST);
-                }
-            }
-            sleep(GAP).await;
-        }
-        if !more {
-            tokio::select! {
-                changed = writer.conditions.changed() => if changed.is_err() { return },
-                changed = answers.changed() => if changed.is_err() { return },
-                changed = seen.changed() => if changed.is_err() { return },
-                changed = writer.leads.changed() => if changed.is_err() { return },
-                () = sleep(REST), if !resting.is_empty() => {}
-            }
-            sleep(GATHER).await;
+    }
+
+    async fn changed(&mut self) -> Result<(), RecvError> {
+        tokio::select! {
+            changed = self.writer.conditions.changed() => changed,
+            changed = self.answers.changed() => changed,
+            changed = self.seen.changed() => changed,
         }
     }
 }

@@ -14,13 +14,14 @@ use kube::{
     },
 };
 use serde_json::Value;
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch::{self, error::RecvError};
 
 use super::{
     FIELD_MANAGER,
     enrolment::{enrolments, pod},
     events::{Teller, news},
     pods::{Due, body, due, is_new_wait},
+    rounds::{self, Pace, Statuses},
 };
 use crate::{
     ads::{Acks, Store},
@@ -30,14 +31,6 @@ use crate::{
     source::{Seen, told},
 };
 
-/// Changes that come this close together are written once.
-const GATHER: Duration = Duration::from_millis(500);
-/// Between two writes: at most twenty a second, whatever happens.
-const GAP: Duration = Duration::from_millis(50);
-/// After so many writes it is looked at anew what is to be written.
-const AT_ONCE: usize = 100;
-/// Who begins to write waits for the nodes to connect: until then nobody knows their pods.
-const SETTLE: Duration = Duration::from_secs(10);
 /// A pod is not written again before the watch can have brought what was written.
 const REST: Duration = Duration::from_secs(2);
 /// A pod that could not be written is left alone for this long.
@@ -68,70 +61,71 @@ pub struct PodWriter {
 }
 
 /// Writes pods' conditions whenever they changed. Returns when the conditions' sender is gone.
-pub async fn write_pods(client: Client, mut writer: PodWriter) {
-    let mut reported = writer.reports.changes();
-    let mut built = writer.store.sequence();
-    let mut resting: BTreeMap<ObjectName, Instant> = BTreeMap::new();
-    let mut waiting: BTreeMap<ObjectName, Instant> = BTreeMap::new();
-    if writer.store.sequence().wait_for(|sequence| *sequence > 0).await.is_err() {
-        return;
+pub async fn write_pods(client: Client, writer: PodWriter) {
+    let (leads, built) = (writer.leads.clone(), writer.store.sequence());
+    let (reported, sequence) = (writer.reports.changes(), writer.store.sequence());
+    rounds::run(Pods { client, writer, reported, sequence, waiting: BTreeMap::new() }, leads, built).await;
+}
+
+/// The pods of the cluster.
+struct Pods {
+    client: Client,
+    writer: PodWriter,
+    reported: watch::Receiver<u64>,
+    sequence: watch::Receiver<u64>,
+    /// Since when pods wait that nobody was told of.
+    waiting: BTreeMap<ObjectName, Instant>,
+}
+
+impl Statuses for Pods {
+    type Object = ObjectName;
+    type Due = Due;
+
+    /// At most twenty a second, whatever happens.
+    const PACE: Pace = Pace { gap: Duration::from_millis(50), at_once: 100, rest: REST, every: Some(EVERY) };
+
+    fn begin(&mut self, now: Instant) {
+        self.writer.reports.told_from(now);
     }
-    loop {
-        if !*writer.leads.borrow() {
-            if writer.leads.wait_for(|leads| *leads).await.is_err() {
-                return;
-            }
-            writer.reports.told_from(Instant::now());
-            sleep(SETTLE).await;
-        }
-        let current = writer.conditions.borrow_and_update().clone();
-        reported.borrow_and_update();
-        built.borrow_and_update();
-        let now = Instant::now();
-        let standings = enrolments(&current, &writer.reports, &writer.acks, now);
+
+    fn due(&mut self, now: Instant) -> Vec<(ObjectName, Due)> {
+        let current = self.writer.conditions.borrow_and_update().clone();
+        self.reported.borrow_and_update();
+        self.sequence.borrow_and_update();
+        let standings = enrolments(&current, &self.writer.reports, &self.writer.acks, now);
         let time = Timestamp::now().to_string();
-        let mut due = writer.seen.with_objects(|objects| due(&objects.pods, &standings, &time));
-        resting.retain(|_, until| *until > now);
+        let mut due = self.writer.seen.with_objects(|objects| due(&objects.pods, &standings, &time));
         let new: BTreeSet<ObjectName> =
             due.iter().filter(|due| is_new_wait(due)).map(|due| due.name.clone()).collect();
-        waiting.retain(|name, _| new.contains(name));
+        self.waiting.retain(|name, _| new.contains(name));
         due.retain(|due| {
-            let waits = new.contains(&due.name)
-                && now.duration_since(*waiting.entry(due.name.clone()).or_insert(now)) < PATIENCE;
-            !waits && !resting.contains_key(&due.name)
+            !new.contains(&due.name)
+                || now.duration_since(*self.waiting.entry(due.name.clone()).or_insert(now)) >= PATIENCE
         });
-        let more = due.len() > AT_ONCE;
-        for due in due.into_iter().take(AT_ONCE) {
-            // Another may have taken over meanwhile.
-            if !*writer.leads.borrow() {
-                break;
-            }
-            let rest = match write(&client, &due).await {
-                Ok(written) => {
-                    if written {
-                        let news = news(&due.before.0, &due.after.0);
-                        writer.events.tell(&pod(due.name.clone()), &due.uid, news);
-                    }
-                    REST
+        due.into_iter().map(|due| (due.name.clone(), due)).collect()
+    }
+
+    async fn write(&mut self, name: &ObjectName, due: Due, _: bool) -> Option<Duration> {
+        Some(match write(&self.client, &due).await {
+            Ok(written) => {
+                if written {
+                    let news = news(&due.before.0, &due.after.0);
+                    self.writer.events.tell(&pod(name.clone()), &due.uid, news);
                 }
-                Err(error) => {
-                    tracing::warn!(pod = %due.name, %error, again = ?FAILED, "its condition is not written");
-                    FAILED
-                }
-            };
-            resting.insert(due.name, Instant::now() + rest);
-            sleep(GAP).await;
-        }
-        if !more {
-            let soon = if resting.is_empty() { EVERY } else { REST };
-            tokio::select! {
-                changed = writer.conditions.changed() => if changed.is_err() { return },
-                changed = reported.changed() => if changed.is_err() { return },
-                changed = built.changed() => if changed.is_err() { return },
-                changed = writer.leads.changed() => if changed.is_err() { return },
-                () = sleep(soon) => {}
+                REST
             }
-            sleep(GATHER).await;
+            Err(error) => {
+                tracing::warn!(pod = %name, %error, again = ?FAILED, "its condition is not written");
+                FAILED
+            }
+        })
+    }
+
+    async fn changed(&mut self) -> Result<(), RecvError> {
+        tokio::select! {
+            changed = self.writer.conditions.changed() => changed,
+            changed = self.reported.changed() => changed,
+            changed = self.sequence.changed() => changed,
         }
     }
 }
