@@ -77,6 +77,7 @@ fn authority() -> CaReport {
         live: 2,
         revoked: Vec::new(),
         joining: Vec::new(),
+        tokens_not_asked: 0,
         problem: None,
     }
 }

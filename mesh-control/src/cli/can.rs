@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{ClientError, encode};
 use super::endpoint::{Destination, EndpointError, source};
+use super::node::{Node, each};
 use super::output::{View, cell, table};
-use super::place::{Node, each};
 use super::{CanArguments, CliError, Outcome};
 
 /// A node's answer.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::cluster::Cluster;
 use super::gather::seen;
+use super::node::{Node, each};
 use super::output::{View, table};
-use super::place::{Node, each};
 use super::{CliError, Outcome};
 use crate::check::{Feature, Finding, Level, run};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::Request;
@@ -20,9 +20,9 @@ use serde_json::Value;
 use super::Arguments;
 use super::client::{At, Socket};
 use super::exec::InPod;
-use super::place::{Node, exists};
+use super::node::Node;
 use super::pods::{Part, chosen, leader, run_dir};
-use crate::source::told;
+use super::said::said;
 
 /// A connection must be there within this.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -75,14 +75,6 @@ pub(super) enum ClusterError {
     /// It has no node yet.
     #[error("pod {0} is on no node yet: `kubectl describe pod` says what it waits for")]
     Unscheduled(String),
-}
-
-/// What the API server says, without the form that it says it in.
-pub(super) fn said(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        error => told(error),
-    }
 }
 
 impl ClusterError {
@@ -326,6 +318,11 @@ impl Cluster {
             Some(node) => Ok(node),
         }
     }
+}
+
+/// Whether there is a file that conventions would find.
+fn exists(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
 fn http_request(path: &str) -> Result<Request<Vec<u8>>, kube::Error> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::node::Node;
 use super::output::{View, outline};
-use super::place::Node;
 use super::{CliError, Outcome};
 
 /// Asks every node.

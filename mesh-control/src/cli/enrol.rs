@@ -1,7 +1,10 @@
 //! `meshctl enroll` and `meshctl unenroll`: labels a namespace or a pod, says before what that will do to
-//! each pod, and afterwards what the pods' nodes made of it.
+//! each pod, and afterwards what the pods' nodes made of it. With `--reset` what the pods have open from before is ended.
+//! In a run directory the labels are in the manifests, and only `--reset` is left to do.
 
+mod directory;
 mod plan;
+mod reset;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,10 +19,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, ClusterError};
+use super::node::{Node, each};
 use super::output::{View, cell, table};
-use super::place::{Node, each};
+use super::place::Place;
 use super::{CliError, EnrolArguments, Outcome};
-use plan::{Fate, Plan, Target, plan};
+use plan::{Expected, Fate, Plan, Target, plan};
 
 /// Between two looks at what became of it.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -33,6 +37,8 @@ struct Enrolled {
     mode: Option<&'static str>,
     /// Whether it was changed, and not only looked at.
     changed: bool,
+    /// Whether connections from before are ended.
+    reset: bool,
     pods: Vec<Row>,
 }
 
@@ -47,6 +53,22 @@ struct Row {
     /// What the pod's node says of it in the end; nothing where nobody was asked.
     state: Option<String>,
     reason: String,
+    /// How many connections from before were ended; nothing where that was not done.
+    ended: Option<u64>,
+}
+
+impl From<Expected> for Row {
+    fn from(pod: Expected) -> Self {
+        Self {
+            pod: pod.name,
+            node: pod.node,
+            expected: pod.fate,
+            why: pod.why,
+            state: None,
+            reason: String::new(),
+            ended: None,
+        }
+    }
 }
 
 /// A pod, as its node's agent tells it.
@@ -61,10 +83,15 @@ struct Told {
 
 /// Labels, and waits for what comes of it.
 pub(super) async fn enrol(
-    cluster: &Cluster,
+    place: &Place,
     arguments: &EnrolArguments,
     enrol: bool,
 ) -> Result<(View, Outcome), CliError> {
+    let cluster = match place {
+        Place::Cluster(cluster) => cluster,
+        Place::RunDir(_) if arguments.reset => return directory::reset(place, arguments, enrol).await,
+        Place::RunDir(_) => place.cluster(if enrol { "enroll" } else { "unenroll" })?,
+    };
     let target =
         Target::parse(&arguments.target, arguments.namespace.as_deref().unwrap_or(cluster.namespace()))?;
     let decided = decide(cluster, &target, enrol).await?;
@@ -72,29 +99,25 @@ pub(super) async fn enrol(
         object: target.to_string(),
         mode: decided.mode,
         changed: decided.changes && !arguments.dry_run,
-        pods: decided
-            .pods
-            .into_iter()
-            .map(|pod| Row {
-                pod: pod.name,
-                node: pod.node,
-                expected: pod.fate,
-                why: pod.why,
-                state: None,
-                reason: String::new(),
-            })
-            .collect(),
+        reset: arguments.reset,
+        pods: decided.pods.into_iter().map(Row::from).collect(),
     };
     eprint!("{}", answer.announcement());
     if answer.changed {
         label(cluster, &target, decided.mode).await?;
     }
-    let mut done = true;
-    if !arguments.dry_run {
-        done = follow(cluster, &mut answer.pods, enrol, arguments.timeout).await?;
+    let (wanted, _) = wanted(enrol);
+    if arguments.dry_run || !answer.pods.iter().any(|row| row.expected == wanted) {
+        return Ok(answer.shown(true));
     }
-    let text = answer.text();
-    Ok((View::new(&answer, text), if done { Outcome::Yes } else { Outcome::No }))
+    let nodes = cluster.nodes(None).await?;
+    let done = answer.carry_out(&nodes, enrol, arguments.timeout).await;
+    Ok(answer.shown(done))
+}
+
+/// What is waited for: of the pods that are to be so, and as their nodes call it.
+const fn wanted(enrol: bool) -> (Fate, &'static str) {
+    if enrol { (Fate::Joins, "wired") } else { (Fate::Leaves, "plain") }
 }
 
 async fn decide(cluster: &Cluster, target: &Target, enrol: bool) -> Result<Plan, CliError> {
@@ -137,26 +160,11 @@ async fn label(cluster: &Cluster, target: &Target, mode: Option<&str>) -> Result
 }
 
 /// Asks the pods' nodes until each pod is as expected, or the time is over; whether it is.
-async fn follow(
-    cluster: &Cluster,
-    rows: &mut [Row],
-    enrol: bool,
-    within: Duration,
-) -> Result<bool, CliError> {
-    let wanted = if enrol { Fate::Joins } else { Fate::Leaves };
-    let state = if enrol { "wired" } else { "plain" };
-    if !rows.iter().any(|row| row.expected == wanted) {
-        return Ok(true);
-    }
-    let nodes: Vec<Node> = cluster
-        .nodes(None)
-        .await?
-        .into_iter()
-        .filter(|node| rows.iter().any(|row| row.node == node.name))
-        .collect();
+async fn follow(nodes: &[Node], rows: &mut [Row], enrol: bool, within: Duration) -> bool {
+    let (wanted, state) = wanted(enrol);
     let end = Instant::now() + within;
     loop {
-        let answers = each(&nodes, |node| async move { node.agent.get::<Vec<Told>>("/pods").await }).await;
+        let answers = each(nodes, |node| async move { node.agent.get::<Vec<Told>>("/pods").await }).await;
         let mut told: BTreeMap<String, Told> = BTreeMap::new();
         for pod in answers.into_iter().flatten().flatten() {
             told.insert(format!("{}/{}", pod.namespace, pod.name), pod);
@@ -168,16 +176,30 @@ async fn follow(
         }
         let mut waited = rows.iter().filter(|row| row.expected == wanted);
         if waited.all(|row| row.state.as_deref() == Some(state)) {
-            return Ok(true);
+            return true;
         }
         if Instant::now() >= end {
-            return Ok(false);
+            return false;
         }
         sleep(LOOK_AGAIN).await;
     }
 }
 
 impl Enrolled {
+    /// Waits for the nodes, and has them end what is from before if that is wanted; whether everything was done.
+    async fn carry_out(&mut self, nodes: &[Node], enrol: bool, within: Duration) -> bool {
+        let concerned: Vec<Node> =
+            nodes.iter().filter(|node| self.pods.iter().any(|row| row.node == node.name)).cloned().collect();
+        let followed = follow(&concerned, &mut self.pods, enrol, within).await;
+        // Of those that are not as far nothing is ended: what is not in the mesh yet has no better connection to open.
+        let ended = !self.reset || reset::reset(&concerned, &mut self.pods, enrol).await;
+        followed && ended
+    }
+
+    fn shown(&self, done: bool) -> (View, Outcome) {
+        (View::new(self, self.text()), if done { Outcome::Yes } else { Outcome::No })
+    }
+
     /// What is going to happen, before it does.
     fn announcement(&self) -> String {
         let Self { object, mode, .. } = self;
@@ -187,12 +209,20 @@ impl Enrolled {
             (true, None) => format!("{object} loses the label {MODE}\n"),
         };
         let count = |fate: Fate| self.pods.iter().filter(|row| row.expected == fate).count();
-        for (fate, what) in [
+        let (joins, leaves) = if self.reset {
             (
-                Fate::Joins,
+                "in the mesh; TCP connections that began without it are ended",
+                "out of the mesh; connections that the agents carry for them are ended",
+            )
+        } else {
+            (
                 "in the mesh; connections that are open stay as they are, except where mtls: Required refuses them",
-            ),
-            (Fate::Leaves, "out of the mesh"),
+                "out of the mesh; connections that are open stay as they are",
+            )
+        };
+        for (fate, what) in [
+            (Fate::Joins, joins),
+            (Fate::Leaves, leaves),
             (Fate::Refused, "refused by the mesh"),
             (Fate::Stays, "unchanged"),
         ] {
@@ -212,18 +242,23 @@ impl Enrolled {
             .map(|row| {
                 let state = row.state.clone().unwrap_or_default();
                 let why = if row.reason.is_empty() { &row.why } else { &row.reason };
-                vec![
-                    row.pod.clone(),
-                    cell(&row.node),
-                    row.expected.text().to_owned(),
-                    cell(&state),
-                    cell(why),
-                ]
+                let mut cells =
+                    vec![row.pod.clone(), cell(&row.node), row.expected.text().to_owned(), cell(&state)];
+                if self.reset {
+                    cells.push(cell(&row.ended.map(|ended| ended.to_string()).unwrap_or_default()));
+                }
+                cells.push(cell(why));
+                cells
             })
             .collect();
         if rows.is_empty() {
             return "No pod is concerned yet.\n".to_owned();
         }
-        table(&["POD", "NODE", "EXPECTED", "STATE", "REASON"], &rows)
+        let heads: &[&str] = if self.reset {
+            &["POD", "NODE", "EXPECTED", "STATE", "ENDED", "REASON"]
+        } else {
+            &["POD", "NODE", "EXPECTED", "STATE", "REASON"]
+        };
+        table(heads, &rows)
     }
 }

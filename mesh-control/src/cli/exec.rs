@@ -9,7 +9,7 @@ use kube::client::UpgradeConnectionError;
 use kube::{Api, Client};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-use super::cluster::said;
+use super::said::said;
 
 /// Bytes on their way from the container.
 const BUFFER: usize = 64 << 10;

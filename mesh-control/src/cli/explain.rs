@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::client::encode;
+use super::node::{Node, each};
 use super::output::View;
-use super::place::{Node, each};
 use super::{CliError, Outcome};
 
 pub(super) use pod::pod;

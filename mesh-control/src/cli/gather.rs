@@ -7,7 +7,7 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 
 use super::cluster::{Cluster, ClusterError};
-use super::place::{Node, each};
+use super::node::{Node, each};
 use crate::check::{Agent, Controller, Known, Right, Seen, Unknown, rights};
 
 /// Asks for everything that checks look at; with `pre` nobody of the mesh.

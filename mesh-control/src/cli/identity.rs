@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::node::{Node, each};
 use super::output::{View, cell, table};
-use super::place::{Node, each};
 use super::{CliError, Outcome};
 
 /// A node's identity.

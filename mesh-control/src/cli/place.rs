@@ -1,17 +1,10 @@
 //! Whom to ask: the sockets of a run directory, or the pods of a cluster.
 
-use std::fmt;
-use std::path::Path;
-
-use futures::{StreamExt as _, stream};
-
 use super::client::Socket;
 use super::cluster::{Cluster, ClusterError, Kubeconfig};
+use super::node::Node;
 use super::run_dir::RunDir;
 use super::{Arguments, CliError, endpoint};
-
-/// Nodes that are asked at a time.
-const AT_ONCE: usize = 16;
 
 /// Where the mesh is.
 pub(super) enum Place {
@@ -19,21 +12,6 @@ pub(super) enum Place {
     RunDir(RunDir),
     /// Behind an API server.
     Cluster(Cluster),
-}
-
-/// A node of the mesh.
-#[derive(Clone)]
-pub(super) struct Node {
-    /// Its name.
-    pub name: String,
-    /// Its agent.
-    pub agent: Socket,
-}
-
-impl fmt::Debug for Node {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Node").field("name", &self.name).finish_non_exhaustive()
-    }
 }
 
 impl Place {
@@ -111,14 +89,4 @@ impl Place {
         }
         Ok(None)
     }
-}
-
-/// Asks some nodes at a time, and gives the answers in the nodes' order.
-pub(super) async fn each<'a, F: Future>(nodes: &'a [Node], ask: impl Fn(&'a Node) -> F) -> Vec<F::Output> {
-    stream::iter(nodes).map(ask).buffered(AT_ONCE).collect().await
-}
-
-/// Whether there is a file that conventions would find.
-pub(super) fn exists(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.is_file())
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::client::{At, Socket};
-use super::place::Node;
+use super::node::Node;
 
 /// Testbeds put their run directories here.
 const TESTBEDS: &str = "/run/mesh-testbed";

@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::Outcome;
 use super::client::Socket;
 use super::cluster::Cluster;
+use super::node::{Node, each};
 use super::output::{View, cell, table};
-use super::place::{Node, Place, each};
+use super::place::Place;
 use crate::check::WARNINGS;
 
 /// The whole answer.

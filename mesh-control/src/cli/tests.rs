@@ -3,6 +3,7 @@
 mod certificates;
 mod explained;
 mod objects;
+mod reset;
 
 use std::collections::BTreeMap;
 use std::path::Path;

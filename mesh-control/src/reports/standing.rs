@@ -91,7 +91,7 @@ fn wired(node: &str, told: &PodReport) -> Condition {
         return Condition::holds(ENROLLED, "Enrolled", format!("node {node} enforces it{but}"));
     }
     let older = if told.older_connections {
-        "; connections from before are open and outside the mesh until they end, or a new pod takes its place"
+        "; connections from before are open and outside the mesh until they end, or `meshctl enroll --reset` of the pod ends them"
     } else {
         ""
     };
@@ -143,6 +143,7 @@ mod tests {
         let (status, reason, message) = said(standing(true, node(Some(&late), true, None)));
         assert_eq!((status, reason.as_str()), (ConditionStatus::True, "LateEnrolled"));
         assert!(message.contains("seen since 1970-01-01T00:01:00Z") && message.contains("until they end"));
+        assert!(message.contains("meshctl enroll --reset"), "{message}");
         assert!(message.ends_with("; x"), "{message}");
         let pending = PodReport { reason: "no network yet".into(), ..told(PodReportState::Pending) };
         let (status, reason, message) = said(standing(true, node(Some(&pending), true, None)));

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::super::endpoint::EndpointError;
 use super::super::identity::left;
+use super::super::node::{Node, each};
 use super::super::output::View;
-use super::super::place::{Node, each};
 use super::super::{CliError, Outcome};
 use super::{Explained, collected};
 
@@ -180,7 +180,7 @@ impl Told {
             line(
                 "older",
                 &format!(
-                    "{} connections from before it was wired, without the mesh",
+                    "{} connections from before it was wired, without the mesh; `meshctl enroll --reset` ends them",
                     pod.preexisting_connections
                 ),
             );

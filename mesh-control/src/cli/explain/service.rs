@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::endpoint::EndpointError;
+use super::super::node::{Node, each};
 use super::super::output::{View, cell, table};
-use super::super::place::{Node, each};
 use super::super::{CliError, Outcome};
 use super::pod::{Pod, strings};
 

@@ -66,6 +66,7 @@ fn report() -> CaReport {
         live: 7,
         revoked: vec![RevokedNode { node: "n3".into(), until: Timestamp::from_unix(1_795_359_012) }],
         joining: vec!["n4".into()],
+        tokens_not_asked: 12,
         problem: None,
     }
 }
@@ -101,7 +102,8 @@ async fn the_authority_says_what_its_rotation_waits_for() {
          Certificates  7 live\n\
          Waiting for   node n2 to acknowledge both roots\n\
          Revoked       node n3 until 2026-11-22T14:50:12Z\n\
-         Joining       node n4 has a join file and has not used it\n"
+         Joining       node n4 has a join file and has not used it\n\
+         Not asked     the API server about 12 tokens of joining agents: more came than it is asked about\n"
     );
     let (view, outcome) = ca::ca(&controller, &CaCommand::Status).await.unwrap();
     assert_eq!(outcome, Outcome::No);

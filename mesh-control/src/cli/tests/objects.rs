@@ -54,7 +54,7 @@ async fn a_pod_is_told_from_what_its_node_has_loaded() {
              \x20 identity      spiffe://cluster.local/ns/bank/sa/x\n\
              \x20 certificate   valid, ends in 2h0m\n\
              \x20 late          it ran before it was wired\n\
-             \x20 older         2 connections from before it was wired, without the mesh\n\
+             \x20 older         2 connections from before it was wired, without the mesh; `meshctl enroll --reset` ends them\n\
              \x20 behind        bank/vault:80\n\
              \x20 ingress       AccessPolicy/bank/vault tellers\n\
              \x20 egress        no policy; MeshConfig's defaults\n\

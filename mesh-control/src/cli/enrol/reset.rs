@@ -1,0 +1,60 @@
+//! `--reset`: has the agents end what the pods have open from before.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::super::client::{ClientError, encode};
+use super::super::node::{Node, each};
+use super::Row;
+
+/// What an agent answers to `POST /reset`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Done {
+    ended: u64,
+    left: u64,
+}
+
+/// Asks the nodes of those pods that are in the state which was waited for; whether everything was ended.
+/// Several nodes at a time, the pods of each one by one.
+pub(super) async fn reset(nodes: &[Node], rows: &mut [Row], enrol: bool) -> bool {
+    let (wanted, state) = super::wanted(enrol);
+    let due = |row: &&Row| row.expected == wanted && row.state.as_deref() == Some(state);
+    let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows.iter().filter(due) {
+        by_node.entry(row.node.clone()).or_default().push(row.pod.clone());
+    }
+    let by_node = &by_node;
+    let answers = each(nodes, |node| async move {
+        let mut answers = Vec::new();
+        for pod in by_node.get(&node.name).into_iter().flatten() {
+            let path = format!("/reset?pod={}&enrolled={enrol}", encode(pod));
+            answers.push((pod.clone(), node.agent.post::<Done>(&path).await));
+        }
+        answers
+    });
+    let answers: BTreeMap<String, Result<Done, ClientError>> = answers.await.into_iter().flatten().collect();
+    let mut everything = true;
+    for row in rows.iter_mut() {
+        match answers.get(&row.pod) {
+            None => {}
+            Some(Ok(Done { ended, left })) => {
+                row.ended = Some(*ended);
+                if *left > 0 {
+                    everything = false;
+                    row.reason = format!(
+                        "{left} connections from before could not be ended; wire's log on node {} says why",
+                        row.node
+                    );
+                }
+            }
+            Some(Err(error)) => {
+                everything = false;
+                row.reason = format!(
+                    "its connections from before are not ended: {error}; run the same command again then"
+                );
+            }
+        }
+    }
+    everything
+}
