@@ -22,11 +22,11 @@ pub(crate) use entries::{
     EndpointEntry, LocalPod, NodeSettings, PeerEntry, PolicySet, ServiceEntry, SetDigest,
 };
 pub(crate) use frame::{FRAME_LIMIT, FrameError, read_frame, write_frame};
-pub(crate) use question::{Answer, Can, CanEndpoint, Feature, Question};
+pub(crate) use question::{Answer, Can, CanEndpoint, Feature, Question, Reset};
 pub(crate) use told::{Counts, DenialCount, Ended, FlowEvent, FlowSample, PodReport, PodState};
 
 /// Version of this exchange; both sides refuse another one.
-pub(crate) const VERSION: u16 = 5;
+pub(crate) const VERSION: u16 = 6;
 
 /// What relay tells wire. Everything between [`ToWire::Hello`] and [`ToWire::Synced`] is relay's
 /// full state; on `Synced` wire removes what was not named. After that, single changes.

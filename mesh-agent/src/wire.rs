@@ -12,11 +12,11 @@
 //! | [`target`], [`plan`], [`apply`] | what the kernel should hold, the ordered way there, and going it |
 //! | [`content`] | peers, Services and policy sets, checked and mirrored |
 //! | [`listeners`], [`redirect_route`], [`supply`] | sockets of the agent inside pods' namespaces, made here and given to relay |
-//! | [`sockets`], [`judge`], [`enforce`], [`sweep`] | open connections: re-evaluated, aborted, counted |
+//! | [`sockets`], [`judge`], [`enforce`], [`reset`], [`sweep`] | open connections: re-evaluated, aborted, counted |
 //! | [`run_dir`], [`endpoint`], [`session`], [`outbox`], [`events`], [`report`] | the exchange with relay |
-//! | [`takeover`], [`succession`], [`linger`] | one wire takes another's place while both run, and what each does then |
+//! | [`takeover`], [`given`], [`earlier`], [`succession`], [`linger`] | one wire takes another's place while both run, and what each does then |
 //! | [`answer`] | questions of the CLI, answered from what the kernel holds |
-//! | [`node`] | the loop that joins them |
+//! | [`node`], [`signal`] | the loop that joins them, and what it is told |
 //!
 //! Threads: the loop, and one each for cgroup events, interface events, the ring buffer, work on
 //! sockets, counts and samples, the two directions of the exchange, the channel of sockets, signals to
@@ -32,9 +32,11 @@ mod answer;
 mod apply;
 mod cgroups;
 mod content;
+mod earlier;
 mod endpoint;
 mod enforce;
 mod events;
+mod given;
 mod hierarchy;
 mod interfaces;
 mod judge;
@@ -54,9 +56,11 @@ mod privileges;
 mod programs;
 mod redirect_route;
 mod report;
+mod reset;
 mod roster;
 mod run_dir;
 mod session;
+mod signal;
 mod slots;
 mod sockets;
 mod start;

@@ -26,6 +26,14 @@ pub(crate) enum Question {
     },
     /// Kernel features, probed now.
     Check,
+    /// Not a question but an order: the pod's connections from before its enrolment changed are to be
+    /// ended.
+    Reset {
+        /// The pod's UID.
+        uid: String,
+        /// It is in the mesh by now, and what is not is ended; else the other way round.
+        enrolled: bool,
+    },
 }
 
 /// The answer to a [`Question`].
@@ -39,6 +47,17 @@ pub(crate) enum Answer {
     Check(Vec<Feature>),
     /// The question could not be answered, and why.
     Failed(String),
+    /// To [`Question::Reset`].
+    Reset(Reset),
+}
+
+/// What became of a pod's connections from before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reset {
+    /// Ended.
+    pub ended: u64,
+    /// The kernel would not end them.
+    pub left: u64,
 }
 
 /// What the data path would do with a connection.

@@ -1,6 +1,6 @@
 //! The exchange survives whatever bytes come.
 
-use super::{FRAME_LIMIT, FrameError, FromWire, ToWire, read_frame, write_frame};
+use super::{Answer, FRAME_LIMIT, FrameError, FromWire, Question, Reset, ToWire, read_frame, write_frame};
 use proptest::prelude::*;
 
 proptest! {
@@ -21,6 +21,20 @@ proptest! {
             write_frame(&mut bytes, &message).unwrap();
             prop_assert_eq!(read_frame::<ToWire>(&mut bytes.as_slice()).unwrap(), message);
         }
+    }
+
+    #[test]
+    fn an_order_and_its_answer_come_back_as_they_went(
+        id: u64, uid in "[a-f0-9-]{0,40}", enrolled: bool, ended: u64, left: u64,
+    ) {
+        let order = ToWire::Ask { id, question: Question::Reset { uid, enrolled } };
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &order).unwrap();
+        prop_assert_eq!(read_frame::<ToWire>(&mut bytes.as_slice()).unwrap(), order);
+        let done = FromWire::Answer { id, answer: Answer::Reset(Reset { ended, left }) };
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &done).unwrap();
+        prop_assert_eq!(read_frame::<FromWire>(&mut bytes.as_slice()).unwrap(), done);
     }
 }
 

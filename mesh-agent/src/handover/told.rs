@@ -48,6 +48,26 @@ pub(crate) struct PodReport {
     pub listeners: u64,
 }
 
+#[cfg(test)]
+impl PodReport {
+    /// Of a pod that is seen whole, without anything to be known of it.
+    pub(crate) fn of(uid: &str, state: PodState) -> Self {
+        Self {
+            uid: uid.to_owned(),
+            state,
+            reason: String::new(),
+            late_enrolled: false,
+            preexisting_connections: 0,
+            validated: true,
+            cgroup: 1,
+            netns: 2,
+            interface: 3,
+            routed: Vec::new(),
+            listeners: 0,
+        }
+    }
+}
+
 /// A kernel event, see [`mesh_ebpf::abi::Event`] for the fields' meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FlowEvent {

@@ -12,6 +12,7 @@
 //! | `GET /failures?pod=` | the most recent refusals and failures, with what to check |
 //! | `GET /reasons` | what each reason means |
 //! | `GET /identities` | certificates of the node's identities |
+//! | `POST /reset?pod=&enrolled=` | ends the pod's connections from before it came into the mesh (`true`), or those that the mesh still carries though it left (`false`): `{ended, left}` |
 //! | `PUT /log?level=` | level of the access log until relay ends: Denied, All, Off; empty = as configured |
 
 mod can;
@@ -21,6 +22,7 @@ mod identities;
 mod log_level;
 mod pods;
 mod query;
+mod reset;
 mod status;
 mod trust;
 
@@ -82,6 +84,7 @@ pub(crate) async fn respond(node: Rc<Node>, request: Request<Incoming>) -> Answe
         (&Method::GET, "/can") => can::answer(&node, &query).await.map(|can| json_of(&can)),
         (&Method::GET, "/dump") => dump(&node, &query).await,
         (&Method::GET, "/check") => check(&node).await,
+        (&Method::POST, "/reset") => reset::reset(&node, &query).await.map(|done| json_of(&done)),
         (&Method::PUT, "/log") => set_log_level(&node, &query),
         (method, path) => {
             let message = format!("there is no {method} {path} here");

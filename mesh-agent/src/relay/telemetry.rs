@@ -258,6 +258,11 @@ impl Telemetry {
         self.metrics.pods(by_state, preexisting);
     }
 
+    /// Counts connections that were ended because they were from before their pod's enrolment changed.
+    pub(crate) fn reset(&self, ended: u64) {
+        self.metrics.connections_reset(ended);
+    }
+
     /// Every byte written so far is in the file when this returns.
     #[cfg(test)]
     pub(crate) fn flush_log(&mut self) {

@@ -46,6 +46,9 @@ impl View<'_> {
                 Err(error) => Answer::Failed(format!("the dump cannot be written as JSON: {error}")),
             },
             Question::Check => Answer::Check(check::features(self.kernel.links.programs())),
+            Question::Reset { uid, .. } => {
+                Answer::Failed(format!("pod {uid}: what is to be done is not answered from what is held"))
+            }
         }
     }
 }

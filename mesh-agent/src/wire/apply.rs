@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use mesh_ebpf::abi::{Class, Pod, PodUse, ProbeKey, TCP};
 use mesh_ebpf::address::Address;
 
+use super::earlier::Earlier;
 use super::links::{ALWAYS, ARMED, LinkError, Links, Point};
 use super::listeners::{Listeners, Pair, keys};
 use super::maps::{MapFailure, Maps, absent_is_fine};
 use super::plan::Action;
-use super::succession::Earlier;
 use super::target::State;
 use crate::sys::netns::Netns;
 

@@ -17,10 +17,11 @@ use super::judge::{Connection, Denial, Known, Subject, judge, subject};
 use super::maps::{Maps, absent_is_fine};
 use super::older::Older;
 use super::outbox::Outbox;
+use super::reset::{Order, reset};
 use super::roster::{Roster, Wired};
 use super::sockets::{Socket, Sockets};
 use super::sweep::Sweep;
-use crate::handover::{Ended, FlowEvent};
+use crate::handover::{Ended, FlowEvent, FromWire};
 use crate::sys::clock;
 
 /// How often flows without a socket are looked for.
@@ -37,6 +38,8 @@ pub(super) enum Work {
     Reevaluate(Option<BTreeSet<String>>),
     /// Abort connections to these addresses.
     Gone(Vec<Address>),
+    /// End what a pod has open from before it came into the mesh, or left it, and answer.
+    Reset(Order),
 }
 
 impl Known for Maps {
@@ -101,24 +104,32 @@ impl Enforcer {
 
     fn run(&mut self, work: &Work) {
         let pods = self.roster.get();
-        for pod in pods.iter() {
-            if let Work::Reevaluate(Some(named)) = work
-                && !named.contains(&pod.uid)
-            {
-                continue;
+        match work {
+            Work::Reevaluate(named) => {
+                let concerned = |pod: &&Wired| named.as_ref().is_none_or(|named| named.contains(&pod.uid));
+                for pod in pods.iter().filter(concerned) {
+                    Self::enter(pod, |sockets| self.reevaluate(pod, sockets));
+                }
+                self.wipe_datagrams(&pods, named.as_ref());
             }
-            let Some(netns) = pod.netns() else { continue };
-            let done = Sockets::of(&netns).and_then(|mut sockets| match work {
-                Work::Reevaluate(_) => self.reevaluate(pod, &mut sockets),
-                Work::Gone(addresses) => self.abort(pod, &mut sockets, addresses),
-            });
-            if let Err(error) = done {
-                tracing::error!(pod = pod.uid, %error, "cannot go through the pod's open connections");
+            Work::Gone(addresses) => {
+                for pod in pods.iter() {
+                    Self::enter(pod, |sockets| self.abort(pod, sockets, addresses));
+                }
+                self.forget_datagrams(addresses);
+            }
+            Work::Reset(order) => {
+                let answer = reset(&self.maps, &self.older, order);
+                self.outbox.say(FromWire::Answer { id: order.id, answer });
             }
         }
-        match work {
-            Work::Reevaluate(named) => self.wipe_datagrams(&pods, named.as_ref()),
-            Work::Gone(addresses) => self.forget_datagrams(addresses),
+    }
+
+    /// Goes through a pod's sockets.
+    fn enter(pod: &Wired, go: impl FnOnce(&mut Sockets) -> io::Result<()>) {
+        let Some(netns) = pod.netns() else { return };
+        if let Err(error) = Sockets::of(&netns).and_then(|mut sockets| go(&mut sockets)) {
+            tracing::error!(pod = pod.uid, %error, "cannot go through the pod's open connections");
         }
     }
 

@@ -108,7 +108,7 @@ pub(super) fn subject(known: &impl Known, pod: &Pod, connection: &Connection) ->
 
 /// A tunnel from elsewhere: to its port, and not from a pod of this node that the kernel vouches for,
 /// whose connections to that port are the application's.
-fn accepted_by_the_tunnel(known: &impl Known, tuple: &FlowKey) -> bool {
+pub(super) fn accepted_by_the_tunnel(known: &impl Known, tuple: &FlowKey) -> bool {
     let proven =
         |flow: Flow| flow.origin == Origin::Pod as u8 && known.settings().flags & Settings::LOCAL_PROOF != 0;
     tuple.protocol == TCP

@@ -7,9 +7,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::node::{Inbox, Signal};
 use super::outbox::Outbox;
 use super::pins;
+use super::signal::{Inbox, Signal};
 use crate::handover::{Answer, FromWire, ToWire, VERSION};
 
 /// How often to look.
@@ -93,8 +93,8 @@ fn hear(outbox: &Outbox, session: u64, message: &ToWire) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::node::{Signal, signals};
     use super::super::outbox::Outbox;
+    use super::super::signal::{Signal, signals};
     use super::{Ending, Left, stay};
     use crate::handover::{Answer, FromWire, Question, ToWire, VERSION};
     use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! Typed handles on the pinned maps. Every thread opens its own.
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use aya::maps::lpm_trie::Key;
@@ -42,6 +43,7 @@ pub(super) struct Maps {
     pub(super) listeners: SockHash<MapData, ListenerKey>,
     pub(super) denials: HashMap<MapData, DenialKey, u64>,
     pub(super) counters: PerCpuArray<MapData, u64>,
+    sockets: MapData,
 }
 
 fn open<T: TryFrom<Map, Error = MapError>>(directory: &Path, map: &'static str) -> Result<T, MapFailure> {
@@ -75,6 +77,8 @@ impl Maps {
             listeners: open(directory, "mesh_listeners")?,
             denials: open(directory, "mesh_denials")?,
             counters: open(directory, "mesh_counters")?,
+            sockets: MapData::from_pin(directory.join("mesh_sockets"))
+                .map_err(|source| MapFailure { map: "mesh_sockets", source })?,
         })
     }
 
@@ -97,6 +101,11 @@ impl Maps {
     /// A pod of this node by its address.
     pub(super) fn local_pod(&self, address: &Address) -> Option<Pod> {
         self.local.get(address, 0).ok()
+    }
+
+    /// What hooks left on sockets: a storage, which only socket diagnostics show.
+    pub(super) fn socket_storage(&self) -> BorrowedFd<'_> {
+        self.sockets.fd().as_fd()
     }
 
     /// A TCP connection or UDP tuple that a hook published.

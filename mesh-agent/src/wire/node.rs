@@ -9,9 +9,7 @@ mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use mesh_ebpf::abi::{Class, Settings};
@@ -22,6 +20,7 @@ use super::cgroups::watch::Watcher;
 use super::cgroups::{Finder, Tree};
 use super::content::Content;
 use super::enforce::Work;
+use super::given::Successor;
 use super::hierarchy;
 use super::linger::Ending;
 use super::observe::{Observation, Observer};
@@ -30,10 +29,10 @@ use super::outbox::Outbox;
 use super::pins::Pins;
 use super::report::Health;
 use super::roster::Roster;
+use super::signal::{Inbox, Signal};
 use super::slots::Slots;
-use super::takeover::Successor;
 use super::target::{Decision, State};
-use crate::handover::{LocalPod, PodReport, PodState, ToWire};
+use crate::handover::{LocalPod, PodReport, PodState};
 
 /// How long the loop waits for a sign before it looks by itself.
 const TICK: Duration = Duration::from_secs(1);
@@ -44,23 +43,6 @@ const HURRY: Duration = Duration::from_millis(4);
 const BATCH: usize = 4096;
 /// Cgroups of agents that are known at once.
 pub(super) const AGENTS: usize = 8;
-/// Signals that may wait; relay waits when there are more.
-const WAITING: usize = 1024;
-
-/// Something happened.
-#[derive(Debug)]
-pub(super) enum Signal {
-    /// A cgroup or an interface came, went or changed.
-    Look,
-    /// This process is of the agent: its sockets are not a pod's (SEMANTICS 7.1).
-    Agent(u32),
-    /// relay, of this session, says something.
-    Relay(u64, ToWire),
-    /// Another wire is to take the place of this one.
-    GiveWay(Successor),
-    /// This process is to end.
-    End,
-}
 
 /// Why the loop ended.
 #[derive(Debug)]
@@ -69,52 +51,6 @@ pub(super) enum Ended {
     Told,
     /// For another wire.
     GaveWay(Successor),
-}
-
-/// Tells the loop to look; many tellings before it does are one.
-#[derive(Debug, Clone)]
-pub(super) struct Bell {
-    rung: Arc<AtomicBool>,
-    signals: SyncSender<Signal>,
-}
-
-impl Bell {
-    /// Rings.
-    pub(super) fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel)
-            && let Err(TrySendError::Disconnected(_)) = self.signals.try_send(Signal::Look)
-        {
-            tracing::debug!("the loop has ended");
-        }
-    }
-}
-
-/// The two ends of the loop's signals.
-pub(super) fn signals() -> (SyncSender<Signal>, Bell, Inbox) {
-    let (sender, receiver) = sync_channel(WAITING);
-    let rung = Arc::new(AtomicBool::new(false));
-    let bell = Bell { rung: Arc::clone(&rung), signals: sender.clone() };
-    (sender, bell, Inbox { receiver, rung })
-}
-
-/// Where the loop hears signals.
-#[derive(Debug)]
-pub(super) struct Inbox {
-    receiver: Receiver<Signal>,
-    rung: Arc<AtomicBool>,
-}
-
-impl Inbox {
-    /// The next signal, if one comes within this time.
-    pub(super) fn within(&self, patience: Duration) -> Option<Signal> {
-        self.receiver.recv_timeout(patience).ok()
-    }
-
-    /// The next signal.
-    #[cfg(test)]
-    pub(super) fn wait(&self) -> Signal {
-        self.receiver.recv_timeout(Duration::from_secs(10)).unwrap()
-    }
 }
 
 /// What changed since the last commit, so that open connections are judged anew.
@@ -243,11 +179,11 @@ impl Node {
         let mut hurry: Option<Duration> = None;
         loop {
             let patience = next_tick.saturating_duration_since(Instant::now()).min(hurry.unwrap_or(TICK));
-            match inbox.receiver.recv_timeout(patience) {
+            match inbox.next(patience) {
                 Ok(signal) => {
                     hurry = None;
                     self.hear(signal);
-                    for signal in inbox.receiver.try_iter().take(BATCH) {
+                    for signal in inbox.waiting().take(BATCH) {
                         self.hear(signal);
                     }
                 }
@@ -270,8 +206,7 @@ impl Node {
                     tracing::error!(node = self.parts.name, %error, "a pod's listeners are not in place; tried again");
                 }
             }
-            // Before looking: what happens during the look rings again.
-            inbox.rung.store(false, Ordering::Release);
+            inbox.look();
             self.reconcile();
             hurry = self.somebody_waits().then(|| hurry.map_or(HURRY, |last| (last * 2).min(TICK)));
         }

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::endpoint::{self, EndpointError};
-use super::node::Signal;
 use super::outbox::Outbox;
+use super::signal::Signal;
 use crate::handover::{FrameError, ToWire, VERSION, read_frame, write_frame};
 
 /// How long relay may take to read one message.

@@ -4,6 +4,8 @@
 //! addresses and of processes without an owner are seen. Addresses come out in the one form that
 //! flow keys use.
 
+mod records;
+
 use std::io;
 use std::net::IpAddr;
 
@@ -46,6 +48,8 @@ pub(super) struct Socket {
     pub(super) remote: (Address, u16),
     /// It waits for connections.
     pub(super) listening: bool,
+    /// It is being accepted: hooks have not seen it yet.
+    pub(super) arriving: bool,
     /// How it goes, where that was asked for and it is established.
     pub(super) progress: Option<Progress>,
 }
@@ -171,6 +175,7 @@ impl Sockets {
             local: (Address::UNSPECIFIED, 1),
             remote: (Address::UNSPECIFIED, 1),
             listening: false,
+            arriving: false,
             progress: None,
         })
     }
@@ -187,6 +192,7 @@ fn socket(protocol: u8, response: &InetResponse) -> Socket {
         local: (one_form(id.source_address), id.source_port),
         remote: (one_form(id.destination_address), id.destination_port),
         listening: protocol == TCP && response.header.state == TCP_LISTEN,
+        arriving: protocol == TCP && response.header.state == TCP_SYN_RECV,
         progress: response.nlas.iter().find_map(|nla| match nla {
             Nla::TcpInfo(info) if established => Some(read_progress(info)),
             _ => None,

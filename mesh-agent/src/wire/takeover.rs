@@ -12,12 +12,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use mesh_ebpf::abi::SCHEMA;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{self, EndpointError};
-use super::node::Signal;
+use super::given::Given;
+use super::signal::Signal;
 use crate::handover::{FrameError, read_frame, write_frame};
 
 /// Name of the socket in the node's run directory.
@@ -42,30 +42,6 @@ enum Answer {
     Given(Given),
     Refused { why: String },
 }
-
-/// What a wire that has given way leaves to the next.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Given {
-    /// [`SCHEMA`] of its maps. The next adopts them where it is its own.
-    pub(super) schema: u32,
-    /// Processes of its agent. Their sockets stay the agent's for as long as there are any.
-    pub(super) agents: Vec<u32>,
-}
-
-impl Given {
-    /// Of this build.
-    pub(super) fn new(agents: Vec<u32>) -> Self {
-        Self { schema: SCHEMA, agents }
-    }
-
-    /// Whether the maps that were left are of this build's shape.
-    pub(super) fn is_adopted(&self) -> bool {
-        self.schema == SCHEMA
-    }
-}
-
-/// Who waits for this wire to have stopped.
-pub(super) type Successor = SyncSender<Given>;
 
 /// Why another wire did not give way.
 #[derive(Debug, thiserror::Error)]
@@ -153,8 +129,9 @@ fn stop(signals: &SyncSender<Signal>) -> Result<Given, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::node::{Signal, signals};
-    use super::{Answer, Given, NAME, Request, Takeover, ask, read_frame, write_frame};
+    use super::super::given::Given;
+    use super::super::signal::{Signal, signals};
+    use super::{Answer, NAME, Request, Takeover, ask, read_frame, write_frame};
     use std::os::unix::net::UnixStream;
 
     #[test]
@@ -189,12 +166,5 @@ mod tests {
         assert!(error.contains("has given way") && error.contains("delete the older pod"), "{error}");
         drop(inbox);
         assert!(ask(&path.with_extension("none")).unwrap_err().to_string().contains("No such file"));
-    }
-
-    #[test]
-    fn maps_of_another_schema_are_not_adopted() {
-        let given = Given::new(Vec::new());
-        assert!(given.is_adopted());
-        assert!(!Given { schema: given.schema + 1, ..given }.is_adopted());
     }
 }

@@ -21,6 +21,9 @@ use super::{Held, Node, Options};
 use crate::relay::identity::{CertificateError, ISSUER_SETTLES, LONGEST_SLEEP, Request, random};
 use crate::relay::tls::{Bundle, TlsFault, moment};
 
+/// What is done where the controller has too much to do.
+const ASKED_AGAIN: &str = "this node asks again, with longer and longer pauses up to 15 s";
+
 /// How a connection that worked ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -169,9 +172,13 @@ impl Agent {
         let dialled = dial(&self.options.control, &mut self.known, None, Arc::clone(&bundle)).await?;
         let request = Request::new()?;
         let advice = self.options.joining.advice();
-        let reply = issuer::join(dialled.channel, &node.name, token, request.csr.clone())
-            .await
-            .map_err(|status| AttemptError::Join { status, advice })?;
+        let reply = issuer::join(dialled.channel, &node.name, token, request.csr.clone()).await.map_err(
+            |status| {
+                // The token is as good as before.
+                let advice = if status.code() == Code::ResourceExhausted { ASKED_AGAIN } else { advice };
+                AttemptError::Join { status, advice }
+            },
+        )?;
         let now = SystemTime::now();
         let credential = Credential::issued(&request, reply, &id, bundle, now)?;
         tracing::info!(%id, not_after = moment(&credential.not_after()), "joined the mesh");

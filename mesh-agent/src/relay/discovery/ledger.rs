@@ -100,19 +100,7 @@ mod tests {
     use crate::handover::{PodReport, PodState};
 
     fn pod(uid: &str, state: PodState, reason: &str) -> PodReport {
-        PodReport {
-            uid: uid.to_owned(),
-            state,
-            reason: reason.to_owned(),
-            late_enrolled: false,
-            preexisting_connections: 0,
-            validated: true,
-            cgroup: 1,
-            netns: 2,
-            interface: 3,
-            routed: Vec::new(),
-            listeners: 0,
-        }
+        PodReport { reason: reason.to_owned(), ..PodReport::of(uid, state) }
     }
 
     fn at(seconds: u64) -> SystemTime {

@@ -25,19 +25,7 @@ fn workload(addresses: &[IpAddr], host_network: bool, local: bool) -> Resource {
 }
 
 fn seen(node: &Node, routed: &[IpAddr]) -> bool {
-    let report = PodReport {
-        uid: UID.into(),
-        state: PodState::Pending,
-        reason: String::new(),
-        late_enrolled: false,
-        preexisting_connections: 0,
-        validated: true,
-        cgroup: 1,
-        netns: 2,
-        interface: 3,
-        routed: routed.to_vec(),
-        listeners: 0,
-    };
+    let report = PodReport { routed: routed.to_vec(), ..PodReport::of(UID, PodState::Pending) };
     node.pods.borrow_mut().insert(UID.into(), report);
     node.place(UID)
 }

@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     open: Family<WorkloadLabels, Gauge>,
     pods: Family<StateLabels, Gauge>,
     preexisting: Gauge,
+    reset: Counter,
     local_proof: Gauge,
     wire_connected: Gauge,
     counts_age: Gauge,
@@ -126,6 +127,10 @@ impl Metrics {
                 "preexisting_connections",
                 "Open connections older than their pod's enrolment, which no policy has judged",
             ),
+            reset: families.counter(
+                "connections_reset",
+                "Connections from before their pod's enrolment changed that were ended by `meshctl enroll --reset`",
+            ),
             local_proof: families
                 .gauge("local_proof", "1 while a connect on this node proves the pod's identity"),
             wire_connected: families.gauge("wire_connected", "1 while relay talks to wire"),
@@ -179,6 +184,10 @@ impl Metrics {
             self.pods.get_or_create(&StateLabels { state }).set(count);
         }
         self.preexisting.set(signed(preexisting));
+    }
+
+    pub(super) fn connections_reset(&self, count: u64) {
+        self.reset.inc_by(count);
     }
 
     pub(super) fn log_line_lost(&self) {

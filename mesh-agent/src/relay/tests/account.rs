@@ -38,3 +38,22 @@ fn an_agent_joins_with_what_kubelet_projects_and_with_the_next_token_if_that_one
         assert!(trouble().is_empty(), "{}", trouble());
     });
 }
+
+#[test]
+fn a_controller_that_has_too_much_to_do_is_asked_again_with_the_same_token() {
+    scene(async |scene| {
+        tell_bank(&scene.controller).await;
+        let directory = scene.directory.join("kubernetes");
+        let account = directory.join("account");
+        std::fs::create_dir_all(&account).unwrap();
+        scene.controller.write_account(&account, "good");
+        scene.controller.admit("good");
+        scene.controller.busy(true);
+        let node = start_in_kubernetes(&scene, &directory).await;
+        let trouble = || node.discovery.trouble.borrow().clone();
+        until("it says that it asks again", || trouble().contains("asks again, with longer")).await;
+        assert!(!trouble().contains("audience"), "nothing is wrong with the token: {}", trouble());
+        scene.controller.busy(false);
+        until("a stream", || node.discovery.connected.get()).await;
+    });
+}

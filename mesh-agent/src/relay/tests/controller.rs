@@ -35,6 +35,8 @@ type Responses = mpsc::UnboundedSender<Result<ads::DeltaDiscoveryResponse, Statu
 struct State {
     /// Tokens that were not used yet.
     tokens: Vec<String>,
+    /// Joins are not looked at, for too much to do.
+    busy: bool,
     /// Names signed, in order.
     signed: Vec<String>,
     /// Why nothing is signed for workloads.
@@ -107,6 +109,11 @@ impl Controller {
         std::fs::write(directory.join("ca.crt"), authority.roots_pem()).unwrap();
         std::fs::write(directory.join("trust-domain"), &authority.trust_domain).unwrap();
         std::fs::write(directory.join("token"), token).unwrap();
+    }
+
+    /// Has too much to do for whoever wants to join, or has time again.
+    pub(super) fn busy(&self, busy: bool) {
+        self.state.lock().unwrap().busy = busy;
     }
 
     /// Takes this token, once.
@@ -269,6 +276,11 @@ impl NodeIdentity for Controller {
         let request = request.into_inner();
         {
             let mut state = self.state.lock().unwrap();
+            if state.busy {
+                return Err(Status::resource_exhausted(
+                    "more tokens are sent than the API server is asked about",
+                ));
+            }
             let known = state.tokens.iter().position(|token| *token == request.token);
             let known = known.ok_or_else(|| Status::permission_denied("the token was used already"))?;
             state.tokens.remove(known);

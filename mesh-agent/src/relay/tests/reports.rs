@@ -5,17 +5,9 @@ use crate::handover::{FromWire, PodReport, PodState};
 
 pub(super) fn wired_late(uid: &str) -> PodReport {
     PodReport {
-        uid: uid.into(),
-        state: PodState::Wired,
         reason: "Tunnel=False: too many open files".into(),
         late_enrolled: true,
-        preexisting_connections: 0,
-        validated: true,
-        cgroup: 1,
-        netns: 2,
-        interface: 3,
-        routed: Vec::new(),
-        listeners: 0,
+        ..PodReport::of(uid, PodState::Wired)
     }
 }
 

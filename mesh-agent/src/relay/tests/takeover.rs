@@ -11,19 +11,7 @@ use crate::handover::{FromWire, PodReport, PodState};
 use super::{Node, scene, tell_bank, until, workload};
 
 fn wired(uid: &str) -> PodReport {
-    PodReport {
-        uid: uid.to_owned(),
-        state: PodState::Wired,
-        reason: String::new(),
-        late_enrolled: false,
-        preexisting_connections: 0,
-        validated: true,
-        cgroup: 1,
-        netns: 2,
-        interface: 3,
-        routed: Vec::new(),
-        listeners: 7,
-    }
+    PodReport { listeners: 7, ..PodReport::of(uid, PodState::Wired) }
 }
 
 fn awaits(node: &Node) -> bool {

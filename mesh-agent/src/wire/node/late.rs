@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 use mesh_ebpf::abi::{Class, Pod};
 
 use super::super::apply::namespace;
+use super::super::enforce::Work;
 use super::super::plan::Action;
+use super::super::reset::Order;
+use super::super::roster::Wired;
 use super::super::sockets::{Socket, Sockets};
 use super::Node;
-use crate::handover::{PodState, uid_hash};
+use crate::handover::{Answer, FromWire, PodState, uid_hash};
 
 /// Connections found in a pod just before it is wired.
 #[derive(Debug)]
@@ -78,5 +81,29 @@ impl Node {
             );
         }
         self.parts.older.note(&uid, left);
+    }
+
+    /// Has a pod's connections from before its enrolment changed ended; who works on open connections
+    /// answers, or this when it cannot be.
+    pub(super) fn reset(&self, id: u64, uid: &str, enrolled: bool) {
+        match self.to_reset(uid, enrolled) {
+            Ok(pod) => self.send(Work::Reset(Order { id, pod, enrolled })),
+            Err(why) => {
+                let answer = Answer::Failed(format!("pod {uid}: {why}"));
+                self.parts.outbox.say(FromWire::Answer { id, answer });
+            }
+        }
+    }
+
+    fn to_reset(&self, uid: &str, enrolled: bool) -> Result<Wired, String> {
+        let report = self.reported.get(uid).ok_or("it is not on this node")?;
+        let expected = if enrolled { PodState::Wired } else { PodState::Plain };
+        if report.state != expected {
+            return Err(format!("it is {:?}, not {expected:?}: nothing is ended until it is", report.state));
+        }
+        let seen = self.seen.pods.get(uid).and_then(|seen| Some((seen.cgroup, seen.netns.as_ref()?.pid)));
+        let (cgroup, pid) = seen.ok_or("none of its containers runs")?;
+        let entry = *self.held.cgroups.get(&cgroup).ok_or("the kernel knows nothing of it yet")?;
+        Ok(Wired { uid: uid.to_owned(), entry, pid })
     }
 }

@@ -177,7 +177,7 @@ impl Node {
         }
     }
 
-    fn send(&self, work: Work) {
+    pub(super) fn send(&self, work: Work) {
         if self.parts.work.send(work).is_err() {
             tracing::error!(node = self.parts.name, "the thread that works on open connections is gone");
         }

@@ -7,7 +7,7 @@ use mesh_ebpf::policy::SetId;
 
 use super::super::content::{PeerChange, check_pod, no_twin, room_for_pod};
 use super::Node;
-use crate::handover::{Answer, FromWire, LocalPod, ToWire, VERSION, uid_hash};
+use crate::handover::{Answer, FromWire, LocalPod, Question, ToWire, VERSION, uid_hash};
 
 impl Node {
     /// Takes one message. Those of a relay that has been replaced are void.
@@ -67,6 +67,7 @@ impl Node {
                     self.refuse(format!("pod {uid}"), &error);
                 }
             }
+            ToWire::Ask { id, question: Question::Reset { uid, enrolled } } => self.reset(id, &uid, enrolled),
             ToWire::Ask { id, question } => {
                 let answer = self.answer(&question);
                 self.parts.outbox.say(FromWire::Answer { id, answer });
@@ -141,7 +142,7 @@ impl Node {
         self.parts.outbox.say(FromWire::Refused { what, why: error.to_string() });
     }
 
-    fn answer(&self, question: &crate::handover::Question) -> Answer {
+    fn answer(&self, question: &Question) -> Answer {
         let view = super::super::answer::View {
             kernel: &self.parts.kernel,
             content: &self.parts.content,
