@@ -22,9 +22,11 @@ mod load;
 mod machine;
 mod network;
 mod node;
+pub mod outside;
 mod place;
 mod progress;
 mod running;
+pub mod trial;
 mod up;
 
 pub use architecture::Architecture;

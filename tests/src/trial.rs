@@ -22,15 +22,15 @@ use serde_yaml_ng::Value;
 
 pub use call::{Answer, Failed, Outcome};
 pub use echo::{Echo, echo, namespace, plain_namespace};
-pub use held::Held;
+pub use held::{Held, ends};
 pub use observe::{Condition, Denial};
 pub use played::{PLAYED, played, played_as};
 pub use table::Expect;
 
 use crate::testbed::Testbed;
 
-/// Longest wait for pods to be ready and policies to be in force.
-const SETTLE: Duration = Duration::from_secs(20);
+/// Longest wait for pods to be ready and policies to be in force; a busy machine may stand still for seconds.
+const SETTLE: Duration = Duration::from_secs(60);
 
 /// A testbed as the tests of one topic share it: each test adds a file of its own, with namespaces of its own.
 #[derive(Debug)]
@@ -104,8 +104,8 @@ impl Trial {
         self.bed.directory()
     }
 
-    /// Writes a file of manifests and waits until its pods are ready and in the mesh as they ask, and its policies in
-    /// force. What the file had before and has no longer is gone.
+    /// Writes a file of manifests and waits until its pods are ready and in the mesh as they ask, their echo servers
+    /// listen, and its policies are in force. What the file had before and has no longer is gone.
     ///
     /// # Panics
     /// If that takes too long.
@@ -307,8 +307,12 @@ impl Trial {
             .and_then(|labels| labels.get("mesh.internal/mode"))
             .and_then(Value::as_str);
         let host_network = document.get("spec").and_then(|spec| spec.get("hostNetwork")).is_some();
+        let (namespace, name) = key.split_once('/').unwrap_or(("default", key));
+        if echo::is_server(document) {
+            let serving = self.bed.wait_serving(namespace, name, SETTLE);
+            serving.unwrap_or_else(|error| panic!("pod {key}: {error}"));
+        }
         if mode == Some("enabled") && !host_network {
-            let (namespace, name) = key.split_once('/').unwrap_or(("default", key));
             let wired = self.bed.wait_wired(namespace, name, SETTLE);
             wired.unwrap_or_else(|error| panic!("pod {key}: {error}"));
         }

@@ -14,7 +14,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use mesh_tests::trial::Trial;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The testbed of this file.
 fn cluster() -> &'static Trial {

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use mesh_tests::{
     socket::plaza::SOON,
-    trial::{Expect::Answer, Trial, eventually},
+    trial::{Expect::Answer, Outcome, Trial, eventually},
 };
 
 const CLUSTER: &str = "
@@ -58,7 +58,15 @@ fn expect_answering(namespace: &str, name: &str, expected: &[&str]) {
     eventually(&format!("{expected:?} answer at {key}, and nobody else"), SOON, || {
         let mut hosts: Vec<String> = Vec::new();
         for address in cluster().service(&key, 80) {
-            hosts.extend(cluster().hosts(&format!("{namespace}/client"), address, 40));
+            let outcomes =
+                cluster().calls(&format!("{namespace}/client"), "tcp", address, &["--count", "40"]);
+            for outcome in outcomes {
+                match outcome {
+                    Outcome::Answered(answer) => hosts.push(answer.host().to_owned()),
+                    // The one that it picked has just gone.
+                    Outcome::Failed(_) => return None,
+                }
+            }
         }
         shares(&hosts).into_keys().eq(expected.iter().copied()).then_some(())
     });

@@ -91,7 +91,8 @@ pub(crate) fn check(filter: Option<&str>) -> Result<()> {
     can_be_checked()?;
     build()?;
     let _ = images::for_tests()?;
-    let tested = suites::run(&["--test", "cluster", "--test", "kubernetes"], Choice { filter, ignored: true }, 1);
+    let tested =
+        suites::run(&["--test", "cluster", "--test", "kubernetes"], Choice { filter, ignored: true }, 1);
     let down = process::run(&mut cluster(&["down"]));
     tested.and(down)
 }

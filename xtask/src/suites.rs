@@ -24,6 +24,10 @@ use crate::{process, workspace};
 /// Programs that take minutes: they begin first.
 const LONG: [&str; 5] = ["tunnel", "identity", "survival", "hbone", "enrolment"];
 
+/// A program whose tests take turns for the machine's one cluster by themselves, and else have an API server of their own
+/// and mostly wait: two at a time. Every other program's tests share one scene and come one after another.
+const TAKES_TURNS: &str = "cluster";
+
 /// A test program.
 #[derive(Debug)]
 struct Suite {
@@ -104,7 +108,8 @@ impl Suite {
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let both = file.try_clone().with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&self.program);
-        command.current_dir(&self.folder).stdout(file).stderr(both).arg("--test-threads=1");
+        command.current_dir(&self.folder).stdout(file).stderr(both);
+        command.arg(if self.name == TAKES_TURNS { "--test-threads=2" } else { "--test-threads=1" });
         command.args(choice.ignored.then_some("--ignored"));
         match only {
             Some(test) => command.args(["--exact", test]),
@@ -112,8 +117,7 @@ impl Suite {
         };
         let began = Instant::now();
         // A file, not a pipe: a process that a test left behind would keep a pipe open for ever.
-        let status =
-            command.status().with_context(|| format!("cannot run {}", self.program.display()))?;
+        let status = command.status().with_context(|| format!("cannot run {}", self.program.display()))?;
         let printed = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
         let printed = String::from_utf8_lossy(&printed).into_owned();
         let again = only.map_or_else(String::new, |test| format!(", again {test}"));
@@ -125,7 +129,9 @@ impl Suite {
 /// Compiles, and finds the programs in what cargo says of it.
 fn built(selection: &[&str]) -> Result<Vec<Suite>> {
     let mut cargo = process::cargo();
-    cargo.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]).args(selection);
+    cargo
+        .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
+        .args(selection);
     let messages = process::said(&mut cargo)?;
     let mut suites: Vec<Suite> = messages.lines().filter_map(suite).collect();
     suites.sort_by_key(|suite| LONG.iter().position(|name| *name == suite.name).unwrap_or(LONG.len()));
@@ -141,7 +147,11 @@ fn suite(message: &str) -> Option<Suite> {
     let is_test = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "test");
     let manifest = PathBuf::from(message["manifest_path"].as_str()?);
     let folder = manifest.parent()?.to_owned();
-    is_test.then(|| Suite { name: message["target"]["name"].as_str().unwrap_or_default().to_owned(), program, folder })
+    is_test.then(|| Suite {
+        name: message["target"]["name"].as_str().unwrap_or_default().to_owned(),
+        program,
+        folder,
+    })
 }
 
 fn tell(what: impl Display, tests: &[String]) {

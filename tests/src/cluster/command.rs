@@ -4,6 +4,8 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
+    time::{Duration, Instant},
 };
 
 use clap::{Parser, Subcommand};
@@ -120,11 +122,22 @@ fn run(cli: Cli) -> Result<(), Error> {
     }
 }
 
+/// How long somebody else may hold it: a child of one that was killed holds it until it is another program.
+const LOCKED: Duration = Duration::from_secs(2);
+
 /// One at a time; the kernel lets go of it however its holder ends.
 fn lock(place: &Place) -> Result<Flock<File>, Error> {
     let path = place.lock();
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(io("make", folder))?;
     let file = File::create(&path).map_err(io("open", &path))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| Error::Busy(path))
+    let (mut file, start) = (file, Instant::now());
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err(_) if start.elapsed() > LOCKED => return Err(Error::Busy(path)),
+            Err((same, _)) => file = same,
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -13,13 +13,21 @@ use crate::tool;
 pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
+    cache: Option<PathBuf>,
 }
 
 impl Kubectl {
     /// For the cluster of this kubeconfig.
     #[must_use]
     pub fn new(place: &Place, kubeconfig: &Path) -> Self {
-        Self { program: place.programs().join("kubectl"), kubeconfig: kubeconfig.to_owned() }
+        Self { program: place.programs().join("kubectl"), kubeconfig: kubeconfig.to_owned(), cache: None }
+    }
+
+    /// The same, keeping what it learns of the API server in a folder that goes with it: the next one at this address has
+    /// other kinds.
+    #[must_use]
+    pub fn remembering(self, folder: &Path) -> Self {
+        Self { cache: Some(folder.to_owned()), ..self }
     }
 
     /// It, to be run as the caller likes.
@@ -27,6 +35,7 @@ impl Kubectl {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.env("KUBECONFIG", &self.kubeconfig);
+        command.envs(self.cache.iter().map(|cache| ("KUBECACHEDIR", cache)));
         command
     }
 

@@ -145,6 +145,8 @@ fn kubelet_configuration() -> Value {
         "evictionHard": { "memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%",
             "imagefs.available": "0%", "imagefs.inodesFree": "0%" },
         "maxPods": 240,
+        // The agents' access logs are read as they are written, and stay the files that they are.
+        "containerLogMaxSize": "500Mi",
         // A container that is killed over and over by a test is soon started again.
         "crashLoopBackOff": { "maxContainerRestartPeriod": "3s" },
         "shutdownGracePeriod": "0s",

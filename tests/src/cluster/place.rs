@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::Kubectl;
 use crate::{
     addresses::{CLUSTER_SLOT, Plan},
     layout::NETNS_ROOT,
@@ -62,6 +63,12 @@ impl Place {
     /// Held by whoever brings the cluster up or takes it down.
     pub(super) fn lock(&self) -> PathBuf {
         self.target.join("lock")
+    }
+
+    /// kubectl for the cluster here, as its administrator.
+    #[must_use]
+    pub fn kubectl(&self) -> Kubectl {
+        Kubectl::new(self, &self.kubeconfig()).remembering(&Self::run().join("kubectl"))
     }
 
     /// Everything that is written while the cluster runs, in memory.

@@ -56,7 +56,7 @@ impl Running {
         if !Place::ready().exists() {
             return Err(Error::Down);
         }
-        let kubectl = Kubectl::new(&place, &place.kubeconfig());
+        let kubectl = place.kubectl();
         Ok(Self { kubectl, place, cgroups: layout::cgroup2()?.join(NAME) })
     }
 

@@ -77,7 +77,7 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Error> {
     let part = Part { machine: CONTROL, daemon: "kube-apiserver", purpose: "answer /readyz" };
     part.wait(LONGEST, || answers(place))?;
     control::api_is_ready()?;
-    let kubectl = Kubectl::new(place, &place.kubeconfig());
+    let kubectl = place.kubectl();
     for number in 1..=options.nodes {
         kubectl.run_with(&["create", "--filename=-"], &node::object(number).to_string())?;
     }
@@ -141,7 +141,7 @@ fn contained(node: &str) -> bool {
 }
 
 fn answers(place: &Place) -> bool {
-    let kubectl = Kubectl::new(place, &place.kubeconfig());
+    let kubectl = place.kubectl();
     kubectl.run(&["get", "--raw=/readyz", "--request-timeout=2s"]).is_ok()
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Error, bed::wait_for};
 
 /// How long a line may take to be in the file: the kernel's events are batched, and the file's writes too.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A place in the log; what comes after it can be looked for.
 #[derive(Debug, Clone)]

@@ -34,7 +34,7 @@ pub(super) const OTHER_NODE: &str = "node-2";
 pub(super) const NODES: [&str; 2] = [NODE, OTHER_NODE];
 
 /// How long the cluster may take to be there, and the mesh to come back.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long the certificate of a workload is valid in the testbed: the shortest there is. It is renewed after about half
 /// of that.
@@ -202,7 +202,7 @@ impl Stage {
 
     /// Scrapes until `wanted` holds: the kernel's counts reach the relay once a second.
     pub(super) fn scrape_until(&self, what: &str, wanted: impl Fn(&Scrape) -> bool) -> Result<Scrape, Error> {
-        wait_for(what, Duration::from_secs(5), || {
+        wait_for(what, PATIENCE, || {
             let scrape = self.scrape().map_err(|error| error.to_string())?;
             if wanted(&scrape) { Ok(scrape) } else { Err(String::new()) }
         })

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How long the connections that stay open may take to be.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Connections that stay open.
 const HELD: u64 = 4;

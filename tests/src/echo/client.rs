@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(long)]
     send: Option<String>,
     /// Longest wait for the connection and for the answer, in milliseconds
-    #[arg(long, default_value_t = 3000, value_name = "MS")]
+    #[arg(long, default_value_t = 10_000, value_name = "MS")]
     timeout: u64,
     /// End at the first call that is answered, and succeed
     #[arg(long)]

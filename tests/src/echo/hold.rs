@@ -19,8 +19,8 @@ pub(super) struct Args {
     /// End by ourselves after this long, in milliseconds
     #[arg(long, default_value_t = 3_600_000, value_name = "MS")]
     duration: u64,
-    /// Longest wait for the connection, in milliseconds
-    #[arg(long, default_value_t = 3000, value_name = "MS")]
+    /// Longest wait for the connection, and for the first byte to come back, in milliseconds
+    #[arg(long, default_value_t = 10_000, value_name = "MS")]
     timeout: u64,
 }
 
@@ -32,10 +32,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         TcpStream::connect_timeout(&address, Duration::from_millis(args.timeout)).map_err(told("connect"))?;
     let local = stream.local_addr().map_err(told("getsockname"))?;
     let peer = stream.peer_addr().map_err(told("getpeername"))?;
+    let mut exchanged = 0_u64;
+    if args.interval > 0 {
+        // Until the other end has answered, somebody on the way may only have accepted it.
+        let limit = Some(Duration::from_millis(args.timeout));
+        stream.set_read_timeout(limit).map_err(told("setsockopt"))?;
+        stream.write_all(b".").map_err(told("write"))?;
+        stream.read_exact(&mut [0]).map_err(told("read"))?;
+        exchanged += 1;
+    }
     println!("holding {local} -> {peer}");
 
     let end = start + Duration::from_millis(args.duration);
-    let mut exchanged = 0_u64;
     loop {
         let now = Instant::now();
         if now >= end {

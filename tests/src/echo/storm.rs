@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 16)]
     concurrency: u64,
     /// Longest time for one connection, in milliseconds
-    #[arg(long, default_value_t = 5000, value_name = "MS")]
+    #[arg(long, default_value_t = 15_000, value_name = "MS")]
     timeout: u64,
     /// Keep every connection open after its round trip until all are, then for this long, in milliseconds
     #[arg(long, value_name = "MS")]

@@ -2,8 +2,14 @@
 //! before the gate: what is counted here has left the sender.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsRawFd as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,7 +18,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Failure, step};
 
-/// Options of `mesh-forge watch`.
+/// How often it looks whether it shall end.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How long it waits for packets that are expected.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was sent before it was told to end has arrived this much later.
+const ON_THE_WAY: Duration = Duration::from_millis(150);
+
+/// Options of `mesh-forge watch`, which goes on until its standard input ends.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The number of the IP protocol: 6 is TCP, 17 UDP
@@ -27,9 +42,9 @@ pub(super) struct Args {
     /// Only from this port of TCP or UDP
     #[arg(long)]
     from_port: Option<u16>,
-    /// For how long, in milliseconds
-    #[arg(long = "for", default_value_t = 500, value_name = "MS")]
-    duration: u64,
+    /// Wait for as many, for a while after the end of standard input
+    #[arg(long, default_value_t = 0, value_name = "PACKETS")]
+    expect: u64,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -42,10 +57,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let socket = Socket::new(domain, Type::RAW, Some(protocol)).map_err(step("raw socket"))?;
     socket.bind(&SocketAddr::new(any, 0).into()).map_err(step("bind"))?;
     println!("watching={}", args.protocol);
-    let end = Instant::now() + Duration::from_millis(args.duration);
-    let (mut packets, mut buffer) = (0_u64, [0; 2048]);
-    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        socket.set_read_timeout(Some(left)).map_err(step("timeout"))?;
+    socket.set_read_timeout(Some(TICK)).map_err(step("timeout"))?;
+    let told_to_end = when_input_ends();
+    let (mut packets, mut buffer, mut told) = (0_u64, [0; 2048], None);
+    loop {
+        if told_to_end.load(Ordering::Relaxed) {
+            let since = told.get_or_insert_with(Instant::now).elapsed();
+            if since > ON_THE_WAY && (packets >= args.expect || since > PATIENCE) {
+                break;
+            }
+        }
         let Ok((read, Some(peer))) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer) else {
             continue;
         };
@@ -56,6 +77,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     println!("packets={packets}");
     Ok(())
+}
+
+/// Becomes true at the end of standard input.
+fn when_input_ends() -> Arc<AtomicBool> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&ended);
+    thread::spawn(move || {
+        // Whatever comes: only the end counts.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        told.store(true, Ordering::Relaxed);
+    });
+    ended
 }
 
 fn address(peer: &SockaddrStorage) -> Option<IpAddr> {

@@ -26,8 +26,8 @@ use super::{
 /// Pause after a round that ended at once: the point is the variant, not the load.
 const BETWEEN: Duration = Duration::from_millis(2);
 
-/// Longest wait for an answer within a round.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait for an answer within a round: it is there at once, unless the machine has no time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A kind of badness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -9,6 +9,9 @@ use crate::{addresses::Pair, launch::Launch, tool};
 /// The bridge of the bridged layout.
 const BRIDGE: &str = "cni0";
 
+/// The node's own address on every pod's link.
+const LINK_LOCAL: &str = "fe80::1";
+
 /// Why the network could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -32,13 +35,16 @@ pub(super) fn prepare_node(config: &Config) -> Result<(), Error> {
     }
     let mut lines = vec!["link set lo up".to_owned()];
     for address in &config.dns {
-        lines.push(format!("address add {address} dev lo"));
+        // Until the kernel has looked for another owner, on a busy machine some time, nobody can be bound to it.
+        let at_once = if address.is_ipv6() { " nodad" } else { "" };
+        lines.push(format!("address add {address} dev lo{at_once}"));
     }
     if config.cni == Cni::Bridge {
         let Pair { v4, v6 } = config.gateway;
         lines.push(format!("link add {BRIDGE} type bridge"));
         lines.push(format!("address add {v4}/24 dev {BRIDGE}"));
         lines.push(format!("address add {v6}/64 dev {BRIDGE} nodad"));
+        lines.push(format!("address add {LINK_LOCAL}/64 dev {BRIDGE} nodad"));
         lines.push(format!("link set {BRIDGE} up"));
         // Without it the answer of a neighbour that was reached through a Service's address would stay on the bridge
         // and never be translated back. Absent where the kernel has no such filter.
@@ -68,6 +74,10 @@ pub(super) fn join_pod(config: &Config, uid: &str, sandbox: i32, addresses: Pair
         Cni::Ptp => {
             host.push(format!("address add {gateway4}/32 dev {link}"));
             host.push(format!("address add {gateway6}/128 dev {link} nodad"));
+            // What it forwards it asks the neighbour for from the link's own address. The one that the kernel makes is
+            // tentative until a kernel worker has run, on a busy machine for seconds, and until then nobody is asked.
+            host.push(format!("link set {link} addrgenmode none"));
+            host.push(format!("address add {LINK_LOCAL}/64 dev {link} nodad"));
             host.push(format!("link set {link} up"));
             host.push(format!("route add {v4}/32 dev {link} scope link"));
             host.push(format!("route add {v6}/128 dev {link}"));

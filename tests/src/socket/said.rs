@@ -5,26 +5,35 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     ops::Index,
     process::{Child, ChildStdout, Stdio},
+    time::SystemTime,
 };
 
 use crate::{exposition::Scrape, trial::Trial};
 
 /// What a run of `mesh-socket` said.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Said {
     text: String,
     values: BTreeMap<String, Vec<String>>,
+    /// When it was started.
+    began: SystemTime,
 }
 
 impl Said {
-    /// Takes the program's output apart.
+    /// Takes the output of a program apart that was started then.
     #[must_use]
-    pub fn parse(text: &str) -> Self {
+    pub fn parse(text: &str, began: SystemTime) -> Self {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
             values.entry(key.to_owned()).or_default().push(value.to_owned());
         }
-        Self { text: text.to_owned(), values }
+        Self { text: text.to_owned(), values, began }
+    }
+
+    /// When the program was started: whatever it did came later.
+    #[must_use]
+    pub fn began(&self) -> SystemTime {
+        self.began
     }
 
     /// Every value of a key, in order.
@@ -93,7 +102,7 @@ impl Standing {
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).expect("its output is text");
         let status = self.child.wait().expect("it is our child");
-        let said = Said::parse(&(self.said.text.clone() + &rest));
+        let said = Said::parse(&(self.said.text.clone() + &rest), self.said.began);
         assert!(status.success(), "mesh-socket: {status}:\n{}", said.text);
         said
     }
@@ -115,10 +124,11 @@ impl Trial {
     #[must_use]
     pub fn socket(&self, place: &str, arguments: &str) -> Said {
         let argv: Vec<&str> = ["mesh-socket"].into_iter().chain(arguments.split_whitespace()).collect();
+        let began = SystemTime::now();
         let output = self.command(place, &argv).output().unwrap_or_else(|error| panic!("{place}: {error}"));
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{place}: mesh-socket {arguments}: {}\n{out}{err}", output.status);
-        Said::parse(&out)
+        Said::parse(&out, began)
     }
 
     /// Starts `mesh-socket` in a pod and waits until it says `holding`.
@@ -129,19 +139,20 @@ impl Trial {
     pub fn standing_socket(&self, place: &str, arguments: &str) -> Standing {
         let argv: Vec<&str> = ["mesh-socket"].into_iter().chain(arguments.split_whitespace()).collect();
         let mut command = self.command(place, &argv);
+        let began = SystemTime::now();
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{place}: {error}"));
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut standing = Standing { child, output, said: Said::default() };
+        let mut standing = Standing { child, output, said: Said::parse("", began) };
         let mut text = String::new();
         while !text.ends_with("holding=true\n") {
             let read = standing.output.read_line(&mut text).expect("its output is text");
             assert!(read > 0, "{place}: mesh-socket {arguments} ended:\n{text}");
         }
-        standing.said = Said::parse(&text);
+        standing.said = Said::parse(&text, began);
         standing
     }
 

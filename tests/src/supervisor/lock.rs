@@ -89,15 +89,23 @@ impl Lock {
     }
 }
 
-/// The process that owns the testbed, if one does.
+/// The process that owns the testbed, if one does. Where that cannot be told, for want of open files say, one does: what
+/// is taken for dead is removed.
 pub(crate) fn owner(layout: &Layout) -> Option<String> {
-    let mut file = File::open(layout.lock()).ok()?;
+    let unknown = || Some("unknown".to_owned());
+    let mut file = match File::open(layout.lock()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(_) => return unknown(),
+    };
     let mut pid = String::new();
-    file.read_to_string(&mut pid).ok()?;
-    file.rewind().ok()?;
+    if file.read_to_string(&mut pid).and_then(|_| file.rewind()).is_err() {
+        return unknown();
+    }
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_) => None,
         Err((_, Errno::EWOULDBLOCK)) => Some(pid.trim().to_owned()),
-        _ => None,
+        Err(_) => unknown(),
     }
 }
 

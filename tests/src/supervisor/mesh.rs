@@ -2,13 +2,10 @@
 //! unless somebody holds it back.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
+    fs::{self, OpenOptions},
     io,
     net::{IpAddr, SocketAddr},
-    os::unix::{
-        fs::{PermissionsExt as _, chown},
-        net::UnixStream,
-    },
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Stdio},
     time::{Duration, Instant},
@@ -34,7 +31,7 @@ const DRAIN: &str = "2s";
 const RESTART_AFTER: Duration = Duration::from_millis(300);
 
 /// How long a process may take until its socket is there.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A process of the mesh does not run.
 #[derive(Debug, thiserror::Error)]
@@ -131,9 +128,6 @@ impl Mesh {
             move |source| Error::Io { name, source }
         };
         fs::create_dir_all(self.layout.pins()).map_err(failed("mesh-agent wire"))?;
-        // The relay writes its log and its socket there, the wire its own.
-        chown(&node.run, Some(RELAY_UID), Some(RELAY_UID)).map_err(failed("mesh-agent relay"))?;
-        fs::set_permissions(&node.run, Permissions::from_mode(0o750)).map_err(failed("mesh-agent relay"))?;
         let program = self.program("mesh-agent")?;
         let common = |part: &str| {
             vec![

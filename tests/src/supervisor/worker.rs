@@ -1,9 +1,9 @@
 //! The supervisor's side of a node's process.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Stdio},
     thread,
 };
@@ -22,13 +22,13 @@ pub enum Error {
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
     /// The process or the pipe to it.
-    #[error("node {node}: its process failed: {source}; see {log}")]
+    #[error("node {node}: its process failed: {source}; its log:\n{log}")]
     Io {
         /// Which node.
         node: String,
         /// Why.
         source: io::Error,
-        /// Its log.
+        /// What it said: its file goes with the testbed.
         log: String,
     },
 }
@@ -37,7 +37,7 @@ pub enum Error {
 #[derive(Debug)]
 pub(super) struct Worker {
     node: String,
-    log: String,
+    log: PathBuf,
     wishes: ChildStdin,
     process: Child,
 }
@@ -52,7 +52,7 @@ impl Worker {
     ) -> Result<Self, Error> {
         cgroup::create(&node.kubelet_cgroup())?;
         let log = layout.log(&format!("node.{}", node.name));
-        let failed = |source| Error::Io { node: node.name.clone(), source, log: log.display().to_string() };
+        let failed = |source| Error::Io { node: node.name.clone(), source, log: said(&log) };
         let mut process = spawn(node, config, &log).map_err(failed)?;
         let missing = || failed(io::Error::other("it has no pipes"));
         let (wishes, reports) =
@@ -66,7 +66,7 @@ impl Worker {
             }
             report(None);
         });
-        Ok(Self { node: node.name.clone(), log: log.display().to_string(), wishes, process })
+        Ok(Self { node: node.name.clone(), log: log.clone(), wishes, process })
     }
 
     /// Waits for the end of one that was told to end, or killed.
@@ -82,9 +82,13 @@ impl Worker {
         self.wishes.write_all(line.as_bytes()).map_err(|source| Error::Io {
             node: self.node.clone(),
             source,
-            log: self.log.clone(),
+            log: said(&self.log),
         })
     }
+}
+
+fn said(log: &Path) -> String {
+    fs::read_to_string(log).unwrap_or_default()
 }
 
 fn spawn(node: &NodeLayout, config: &Config, log: &Path) -> io::Result<Child> {

@@ -13,7 +13,7 @@ use super::{Error, Owned, Testbed, edit};
 use crate::{layout::Layout, node::Cni, supervisor::lock};
 
 /// How long nodes and mesh may take to come up.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Counts the testbeds of this process that have no name of their own.
 static UNNAMED: AtomicU32 = AtomicU32::new(0);

@@ -113,6 +113,20 @@ impl Testbed {
         })
     }
 
+    /// Waits until what runs in a pod's default container says `serving`, as our servers do once they listen. A pod
+    /// without a readiness probe is ready before that.
+    ///
+    /// # Errors
+    /// If it has not in time.
+    pub fn wait_serving(&self, namespace: &str, name: &str, timeout: Duration) -> Result<(), Error> {
+        self.wait_for(&format!("pod {namespace}/{name} to say that it serves"), timeout, || {
+            let pod = self.pod(namespace, name).map_err(|error| error.to_string())?;
+            let log = self.layout.log(&format!("{namespace}.{name}.{}", pod.default_container));
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            if said.lines().any(|line| line.starts_with("serving")) { Ok(()) } else { Err(said) }
+        })
+    }
+
     /// Waits until every pod of the directory is ready or has succeeded.
     ///
     /// # Errors

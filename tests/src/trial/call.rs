@@ -86,7 +86,7 @@ impl Trial {
     /// A UDP call from a pod or node.
     #[must_use]
     pub fn udp(&self, from: &str, to: impl ToString) -> Outcome {
-        self.call(from, "udp", to, &["--timeout", "700"])
+        self.call(from, "udp", to, &["--timeout", "1500"])
     }
 
     /// A call over `tcp`, `http` or `udp` with more options of `mesh-echo client`.

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use serde_yaml_ng::Value;
+
 /// Annotation of pods that are not waited for to be ready.
 pub(super) const UNREADY: &str = "trial/unready";
 
@@ -50,6 +52,13 @@ pub fn namespace(name: &str, label: (&str, &str)) -> String {
 #[must_use]
 pub fn plain_namespace(name: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
+}
+
+/// Whether what a pod runs first is an echo server, which says so once it listens.
+pub(super) fn is_server(pod: &Value) -> bool {
+    let command = || pod.get("spec")?.get("containers")?.get(0)?.get("command")?.as_sequence();
+    let words: Vec<&str> = command().into_iter().flatten().filter_map(Value::as_str).collect();
+    words.starts_with(&["mesh-echo", "server"])
 }
 
 impl Echo {

@@ -5,10 +5,13 @@ use std::{
     process::{Child, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::Trial;
+
+/// How long one may take to be open.
+const OPEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// An open connection of `mesh-echo hold` in a pod; dropped, its process ends.
 #[derive(Debug)]
@@ -20,7 +23,8 @@ pub struct Held {
 }
 
 impl Trial {
-    /// Opens a connection and keeps it; `interval` is the time between two round trips, zero for none.
+    /// Opens a connection and keeps it; `interval` is the time between two round trips, of which the first has been,
+    /// and zero for none.
     ///
     /// # Panics
     /// If it cannot be opened.
@@ -38,7 +42,7 @@ impl Trial {
                 let _ = sender.send(line);
             }
         });
-        let opened = lines.recv_timeout(Duration::from_secs(10)).unwrap_or_default();
+        let opened = lines.recv_timeout(OPEN_WITHIN).unwrap_or_default();
         assert!(opened.starts_with("holding"), "{from} -> {to}: {opened}");
         Held { child, lines, opened }
     }
@@ -60,6 +64,19 @@ impl Held {
             panic!("the connection ended: {end}");
         }
     }
+}
+
+/// How each of them ends, and how long after `start`: all are watched at once. `None` for one that is open still when
+/// `limit` has passed since then.
+#[must_use]
+pub fn ends(held: &[Held], start: Instant, limit: Duration) -> Vec<Option<(String, Duration)>> {
+    let mut ends: Vec<_> = held.iter().map(|_| None).collect();
+    while ends.iter().any(Option::is_none) && start.elapsed() < limit {
+        for (held, end) in held.iter().zip(&mut ends).filter(|(_, end)| end.is_none()) {
+            *end = held.end(Duration::from_millis(5)).map(|said| (said, start.elapsed()));
+        }
+    }
+    ends
 }
 
 impl Drop for Held {

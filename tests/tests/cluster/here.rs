@@ -3,34 +3,37 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::{Duration, Instant},
 };
 
-use mesh_tests::cluster::{Kubectl, Place, Running};
+use mesh_tests::cluster::{
+    Kubectl, Place, Running,
+    trial::{TIMEOUT, program, run, target, workspace},
+};
 
-use crate::{objects::server::ApiServer, scene::Cluster};
-
-/// How long the API server may take to heed a new role, policy or MeshConfig.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
-}
+use crate::{
+    scene::{Cluster, Turn, turn},
+    server::ApiServer,
+};
 
 /// An API server.
 pub(crate) struct Here {
     /// kubectl for it, as its administrator.
     pub(crate) kubectl: Kubectl,
-    _kept: Kept,
+    kept: Kept,
 }
 
 /// What lasts as long as the test.
 enum Kept {
-    Nothing,
-    Server { _server: ApiServer },
-    Cluster { _cluster: Cluster },
+    /// It was there, and stays.
+    Named {
+        _turn: Turn,
+    },
+    Server {
+        _server: ApiServer,
+    },
+    Cluster {
+        _cluster: Cluster,
+    },
 }
 
 impl Here {
@@ -41,7 +44,11 @@ impl Here {
 
     /// One of its own, where nobody is but who puts roles together.
     pub(crate) fn alone() -> Self {
-        let mut server = ApiServer::start();
+        Self::of(ApiServer::start())
+    }
+
+    /// This one, and who puts roles together.
+    pub(crate) fn of(mut server: ApiServer) -> Self {
         let kubectl = server.kubectl.clone();
         let program = Path::new(kubectl.command().get_program()).with_file_name("kube-controller-manager");
         let arguments = [
@@ -51,21 +58,42 @@ impl Here {
             "--secure-port=0".to_owned(),
         ];
         server.spawn(&program, &arguments);
-        Self { kubectl, _kept: Kept::Server { _server: server } }
+        Self { kubectl, kept: Kept::Server { _server: server } }
     }
 
-    /// The one that `KUBECONFIG` names, or one with so many nodes.
-    pub(crate) fn with_nodes(nodes: &str) -> Self {
+    /// The one that `KUBECONFIG` names, or one with nodes, brought up with these arguments.
+    pub(crate) fn with_nodes(arguments: &[&str]) -> Self {
         Self::named().unwrap_or_else(|| {
-            let cluster = Cluster::up(&["--nodes", nodes]);
-            Self { kubectl: cluster.kubectl.clone(), _kept: Kept::Cluster { _cluster: cluster } }
+            let cluster = Cluster::up(arguments);
+            Self { kubectl: cluster.kubectl.clone(), kept: Kept::Cluster { _cluster: cluster } }
         })
     }
 
     fn named() -> Option<Self> {
         let named = env::var_os("KUBECONFIG").filter(|named| !named.is_empty())?;
         let kubectl = Kubectl::new(&Place::new(&target()), Path::new(&named));
-        Some(Self { kubectl, _kept: Kept::Nothing })
+        Some(Self { kubectl, kept: Kept::Named { _turn: turn() } })
+    }
+
+    /// Every object of it that bears the mesh's label or name.
+    pub(crate) fn objects_of_the_mesh(&self) -> String {
+        let kinds = "namespaces,clusterroles,clusterrolebindings,validatingadmissionpolicies,\
+            validatingadmissionpolicybindings,customresourcedefinitions";
+        let labelled = ["get", kinds, "--selector=app.kubernetes.io/part-of=mesh", "--output=name"];
+        let definitions = self.ask(&["get", "customresourcedefinitions", "--output=name"]);
+        let ours = definitions.lines().filter(|line| line.ends_with(".mesh.internal"));
+        ours.fold(self.ask(&labelled), |all, line| all + line + "\n")
+    }
+
+    /// The same, if the mesh is not installed there: what others installed is not touched.
+    pub(crate) fn without_mesh(self) -> Self {
+        assert_eq!(self.objects_of_the_mesh(), "", "the mesh is installed here already");
+        self
+    }
+
+    /// Deletes these objects when the returned value goes, where the API server stays.
+    pub(crate) fn for_now(&self, manifest: String) -> ForNow<'_> {
+        ForNow { here: self, manifest }
     }
 
     /// Where the mesh has files on nodes that are machines of this one: its run directories and its pins.
@@ -91,16 +119,27 @@ impl Here {
     }
 }
 
-/// A program of the workspace, built with the tests.
-pub(crate) fn program(name: &str) -> Command {
-    let path = Path::new(env!("CARGO_BIN_EXE_mesh-cluster")).with_file_name(name);
-    assert!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());
-    Command::new(path)
+/// Objects that a test made.
+pub(crate) struct ForNow<'a> {
+    here: &'a Here,
+    manifest: String,
+}
+
+impl Drop for ForNow<'_> {
+    fn drop(&mut self) {
+        if !matches!(self.here.kept, Kept::Named { .. }) {
+            return;
+        }
+        let delete = ["delete", "--ignore-not-found", TIMEOUT, "--filename=-"];
+        if let Err(error) = self.here.kubectl.run_with(&delete, &self.manifest) {
+            eprintln!("objects of the test stay: {error}");
+        }
+    }
 }
 
 /// The values that the chart is tried with.
 pub(crate) fn choices() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart/ci");
+    let folder = workspace().join("deploy/chart/ci");
     let files = fs::read_dir(&folder).expect("the chart's choices");
     let files: Vec<_> = files.map(|entry| entry.expect("a file").path()).collect();
     assert!(files.len() > 1, "{} has nothing to choose", folder.display());
@@ -109,20 +148,5 @@ pub(crate) fn choices() -> Vec<PathBuf> {
 
 /// What `meshctl install` prints.
 pub(crate) fn rendered(arguments: &[&str]) -> String {
-    let output = program("meshctl").arg("install").args(arguments).output().expect("meshctl runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "meshctl install {arguments:?}: {said}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// Tries until it succeeds.
-pub(crate) fn until(attempt: impl Fn() -> Result<(), String>) {
-    let start = Instant::now();
-    loop {
-        match attempt() {
-            Ok(()) => return,
-            Err(said) if start.elapsed() > PATIENCE => panic!("{said}"),
-            Err(_) => thread::sleep(Duration::from_millis(200)),
-        }
-    }
+    run(program("meshctl").arg("install").args(arguments))
 }

@@ -1,11 +1,14 @@
 //! What is installed at a real API server: it takes every object with every choice of values, and holds tenants to what
 //! the roles and the admission policies promise.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use mesh_tests::cluster::Kubectl;
+use mesh_tests::cluster::{
+    Kubectl,
+    trial::{TIMEOUT, until, workspace},
+};
 
-use crate::here::{Here, choices, rendered, until};
+use crate::here::{Here, choices, rendered};
 
 /// Where nothing else is.
 const BANK: &str = "install-bank";
@@ -36,17 +39,21 @@ impl User<'_> {
 
     /// It is, in the end.
     fn may(&self, manifest: &str) {
-        until(|| self.create(manifest).map(drop));
+        until("it to be taken", || self.create(manifest).map(drop));
     }
 
     /// It is not, in the end, and it is said why.
     fn may_not(&self, manifest: &str, why: &str) {
-        until(|| match self.create(manifest) {
+        until("it to be refused", || match self.create(manifest) {
             Err(said) if said.contains(why) => Ok(()),
             Err(said) => Err(format!("refused, but for another reason: {said}")),
             Ok(_) => Err(format!("it is taken: {manifest}")),
         });
     }
+}
+
+fn namespace(name: &str) -> String {
+    format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
 }
 
 fn policy(spec: &str) -> String {
@@ -64,31 +71,31 @@ fn mesh_config(spec: &str) -> String {
 #[test]
 #[ignore = "needs Kubernetes built: cargo xtask cluster check"]
 fn an_api_server_takes_every_object_with_every_choice_of_values() {
-    let here = Here::any();
+    let here = Here::any().without_mesh();
     // In namespaces that are there: nothing of a dry run is.
-    let namespaces = ["install-dry", "elsewhere"];
-    for namespace in namespaces {
-        here.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n"), &[]);
-    }
+    let own = "install-dry";
+    let namespaces = [own, "elsewhere"].map(namespace).join("---\n");
+    here.apply(&namespaces, &[]);
+    let _gone = here.for_now(namespaces);
     for file in choices() {
         let path = file.to_str().expect("a plain path");
-        here.apply(&rendered(&["--values", path, "--namespace", namespaces[0]]), &["--dry-run=server"]);
+        here.apply(&rendered(&["--values", path, "--namespace", own]), &["--dry-run=server"]);
     }
-    here.ask(&["delete", "namespace", "--wait=false", namespaces[0], namespaces[1]]);
 }
 
 #[test]
 #[ignore = "needs Kubernetes built: cargo xtask cluster check"]
 fn tenants_are_held_to_what_the_roles_and_the_admission_policies_say() {
-    let here = Here::any();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/install.yaml");
+    let here = Here::any().without_mesh();
+    let path = workspace().join("deploy/install.yaml");
     let manifest = fs::read_to_string(path).expect("cargo xtask crds writes it");
+    let _gone = here.for_now(format!("{}---\n{manifest}", namespace(BANK)));
     // What runs needs images, and is tested elsewhere.
     here.apply(&of_kinds(&manifest, &["Namespace", "CustomResourceDefinition"], false), &[]);
-    here.ask(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
+    here.ask(&["wait", "--for=condition=Established", "crd", "--all", TIMEOUT]);
     here.apply(&of_kinds(&manifest, &["DaemonSet", "Deployment"], true), &[]);
 
-    here.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {BANK}}}\n"), &[]);
+    here.apply(&namespace(BANK), &[]);
     let grant = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n";
     let role = |name: &str, role: &str| {
         format!(
@@ -110,7 +117,7 @@ fn tenants_are_held_to_what_the_roles_and_the_admission_policies_say() {
     tenant.may(&policy("{selector: {}, mode: Audit, ingress: []}"));
     reader.may_not(&enforced, "forbidden");
     stranger.may_not(&enforced, "forbidden");
-    until(|| {
+    until("a reader to read", || {
         let list = ["get", "accesspolicies", "--namespace", BANK, "--as=reader"];
         kubectl.run(&list).map(drop).map_err(|error| error.to_string())
     });
@@ -120,8 +127,14 @@ fn tenants_are_held_to_what_the_roles_and_the_admission_policies_say() {
     administrator.may(&off);
 
     // Without a floor, with one for another namespace, with one for this, with one for all.
-    let floor = |spec: &str| here.apply(&mesh_config(spec), &[]);
-    here.ask(&["delete", "meshconfig", "default", "--ignore-not-found"]);
+    let floor = |spec: &str| {
+        // The kind is served a moment after it is Established.
+        until("MeshConfig to be taken", || {
+            let arguments = ["apply", "--server-side", "--validate=strict", "--filename=-"];
+            let applied = here.kubectl.run_with(&arguments, &mesh_config(spec));
+            applied.map(drop).map_err(|error| error.to_string())
+        });
+    };
     tenant.may(&plaintext);
     floor("{namespaces: [{names: [install-shop], mtls: Required}]}");
     tenant.may(&plaintext);
@@ -131,6 +144,4 @@ fn tenants_are_held_to_what_the_roles_and_the_admission_policies_say() {
     floor("{namespaces: [], defaults: {mtls: Preferred}}");
     tenant.may_not(&plaintext, "is below what MeshConfig/default asks for");
     tenant.may(&enforced);
-    here.ask(&["delete", "meshconfig", "default"]);
-    here.ask(&["delete", "namespace", "--wait=false", BANK]);
 }

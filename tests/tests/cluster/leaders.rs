@@ -3,27 +3,27 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::ErrorKind,
     net::TcpStream,
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
+use mesh_tests::cluster::trial::{self, free_port};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::objects::server::{ApiServer, free_port};
+use crate::server::ApiServer;
 
 const NAMESPACE: &str = "mesh-leaders";
-/// How long anything may take that has no bound of its own.
-const PATIENCE: Duration = Duration::from_secs(40);
-/// A holder that is silent is given up after 15 s, by who looks every 2 to 3 s.
-const TAKEOVER: Duration = Duration::from_secs(20);
-/// A lease that was given back is seen at the next look.
-const HANDOVER: Duration = Duration::from_secs(5);
+/// A holder that is silent is given up after 15 s, by who looks every 2 to 3 s; the rest is for a busy machine.
+const TAKEOVER: Duration = Duration::from_secs(30);
+/// A lease that was given back is seen at the next look. Well below the 15 s after which a silent holder is given up.
+const HANDOVER: Duration = Duration::from_secs(10);
+/// A lease that somebody could take is taken within this time, in the ordinary case.
+const LOOKS: Duration = Duration::from_secs(18);
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(20);
 /// The kinds that a controller follows.
@@ -39,38 +39,26 @@ struct Controller {
 impl Controller {
     fn new(server: &ApiServer, name: &'static str) -> Self {
         let run_dir = server.path(&format!("run-{name}"));
-        fs::create_dir_all(&run_dir).expect("a run directory");
         Self { name, run_dir, agents: free_port(), health: free_port() }
     }
 
     fn start(&self, server: &mut ApiServer) {
-        let ours = std::env::current_exe().expect("this program");
-        let mut folders = ours.ancestors().skip(1).take(2).map(|folder| folder.join("mesh-control"));
-        let program = folders.find(|file| file.is_file());
-        let program = program.expect("mesh-control is not built: cargo build --workspace --bins");
         let arguments = [
-            "--source=kubernetes".to_owned(),
-            format!("--run-dir={}", self.run_dir.display()),
             format!("--namespace={NAMESPACE}"),
             format!("--listen=127.0.0.1:{}", self.agents),
             format!("--health=127.0.0.1:{}", self.health),
         ];
         let kubeconfig = server.kubeconfig(self.name);
-        server.spawn_as(self.name, &program, &arguments, &kubeconfig);
+        server.control(self.name, &kubeconfig, &arguments);
         self.until(server, "it is ready", |own| own.is_ready());
     }
 
     fn until(&self, server: &ApiServer, what: &str, holds: impl Fn(&Self) -> bool) -> Duration {
         let began = Instant::now();
-        while !holds(self) {
-            assert!(
-                began.elapsed() < PATIENCE,
-                "{}: not after {PATIENCE:?}: {what}\n{}",
-                self.name,
-                server.log(self.name)
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
+        trial::until(&format!("{}: {what}", self.name), || match holds(self) {
+            true => Ok(()),
+            false => Err(server.log(self.name)),
+        });
         began.elapsed()
     }
 
@@ -115,14 +103,10 @@ fn ask(mut stream: impl std::io::Read + std::io::Write, path: &str) -> (u16, Str
 fn roots(server: &ApiServer) -> String {
     let arguments =
         ["get", "configmap", "mesh-roots", "--namespace", NAMESPACE, "--output=jsonpath={.data.ca\\.crt}"];
-    let began = Instant::now();
-    loop {
-        match server.kubectl.run(&arguments) {
-            Ok(roots) if roots.contains("BEGIN CERTIFICATE") => return roots,
-            other => assert!(began.elapsed() < PATIENCE, "{other:?}"),
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
+    trial::until("the roots to be told", || match server.kubectl.run(&arguments) {
+        Ok(roots) if roots.contains("BEGIN CERTIFICATE") => Ok(roots),
+        other => Err(format!("{other:?}")),
+    })
 }
 
 /// How often a controller has listed or watched each kind, by the API server's own record from `since` on.
@@ -143,21 +127,15 @@ fn asked(server: &ApiServer, controller: &str, since: usize) -> BTreeMap<String,
 #[ignore = "needs Kubernetes built: cargo xtask cluster check"]
 fn one_leads_and_the_next_signs_with_the_same_root() {
     let mut server = ApiServer::start();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
-    for definition in fs::read_dir(folder).expect("cargo xtask crds writes it").flatten() {
-        let definition = fs::read_to_string(definition.path()).expect("a definition");
-        server.kubectl.apply(&definition).unwrap_or_else(|error| panic!("{error}"));
-    }
-    let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
-    server.kubectl.run(&established).unwrap_or_else(|error| panic!("{error}"));
-    server.kubectl.run(&["create", "namespace", NAMESPACE]).unwrap_or_else(|error| panic!("{error}"));
+    server.define(&[NAMESPACE]);
 
     let (one, two) = (Controller::new(&server, "controller-one"), Controller::new(&server, "controller-two"));
     one.start(&mut server);
     one.until(&server, "it leads", Controller::serves);
     let (issuer, root) = (one.issuer(&server), roots(&server));
     two.start(&mut server);
-    thread::sleep(HANDOVER);
+    // Longer than it takes to look at the lease.
+    thread::sleep(HANDOVER / 2);
     assert!(one.serves() && !two.serves(), "one stands by, ready as it is");
     assert!(two.get("/ca")["problem"].as_str().is_some_and(|why| why.contains("stands by")));
 
@@ -198,7 +176,7 @@ fn one_leads_and_the_next_signs_with_the_same_root() {
         assert!(asked.len() == KINDS && asked.values().all(|count| *count <= 2), "{asked:?}");
     }
     // Who led goes on to.
-    thread::sleep(TAKEOVER);
+    thread::sleep(LOOKS);
     assert!(one.serves() && !two.serves());
     assert_eq!((one.issuer(&server), roots(&server)), (issuer, root));
 }

@@ -4,39 +4,31 @@
 mod broken;
 mod door;
 mod good;
-pub(crate) mod server;
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use mesh_tests::cluster::trial::{self, workspace};
 use serde_json::{Value, json};
 
+use crate::server::ApiServer;
 use broken::{Broken, by_hand, by_schema, root, tally};
 use good::{Numbers, Step, good, places};
-use server::ApiServer;
 
 /// Where the numbers begin; another gives other objects.
 const SEED: u64 = 20_261_121;
-/// How long the controller may take to say its word on everything.
-const PATIENCE: Duration = Duration::from_secs(60);
 const NAMESPACE: &str = "shop";
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 /// The definitions as they are installed.
-fn definitions() -> Vec<(String, Value)> {
-    let read = |plural: &str| {
+fn definitions() -> Vec<Value> {
+    let read = |plural: &str| -> Value {
         let text = fs::read_to_string(workspace().join(format!("deploy/crds/{plural}.yaml")))
             .expect("cargo xtask crds writes it");
-        let value: Value = serde_yaml_ng::from_str(&text).expect("a definition");
-        (text, value)
+        serde_yaml_ng::from_str(&text).expect("a definition")
     };
     ["accesspolicies", "clusteraccesspolicies", "meshconfigs"].map(read).to_vec()
 }
@@ -80,21 +72,13 @@ fn conditions(server: &ApiServer) -> BTreeMap<(String, String), Vec<Value>> {
 
 /// Waits until the statuses are as wanted; the error is what is missing.
 fn until(server: &ApiServer, check: impl Fn(&BTreeMap<(String, String), Vec<Value>>) -> Vec<String>) {
-    let began = Instant::now();
-    loop {
-        let missing = check(&conditions(server));
-        if missing.is_empty() {
-            return;
+    trial::until("the controller's word on everything", || match check(&conditions(server)) {
+        missing if missing.is_empty() => Ok(()),
+        missing => {
+            let said = server.log("mesh-control");
+            Err(format!("{} are missing:\n{}\n{said}", missing.len(), missing.join("\n")))
         }
-        assert!(
-            began.elapsed() < PATIENCE,
-            "{} are missing after {PATIENCE:?}:\n{}\n{}",
-            missing.len(),
-            missing.join("\n"),
-            server.log("mesh-control")
-        );
-        thread::sleep(Duration::from_millis(300));
-    }
+    });
 }
 
 fn has(conditions: Option<&Vec<Value>>, kind: &str, status: &str, named: &str) -> bool {
@@ -145,9 +129,9 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Tries an object for every field that there is; creates some of them, to see that they go on.
-fn create_good(server: &ApiServer, definitions: &[(String, Value)], numbers: &mut Numbers) {
+fn create_good(server: &ApiServer, definitions: &[Value], numbers: &mut Numbers) {
     let (mut tried, mut refusals) = (0, Vec::new());
-    for (_, definition) in definitions {
+    for definition in definitions {
         let kind = definition["spec"]["names"]["kind"].as_str().expect("a kind");
         let root = root(definition);
         let mut found = Vec::new();
@@ -168,21 +152,6 @@ fn create_good(server: &ApiServer, definitions: &[(String, Value)], numbers: &mu
     let (code, answer) = server.create(&collection("MeshConfig"), &config);
     assert_eq!(code, 201, "{answer}");
     println!("{tried} good objects, one for each field, are taken");
-}
-
-fn start_controller(server: &mut ApiServer) {
-    let ours = std::env::current_exe().expect("this program");
-    let mut folders = ours.ancestors().skip(1).take(2).map(|folder| folder.join("mesh-control"));
-    let program = folders.find(|file| file.is_file());
-    let program = program.expect("mesh-control is not built: cargo build --workspace --bins");
-    let run_dir = server.path("run");
-    fs::create_dir_all(&run_dir).expect("a run directory");
-    let arguments = [
-        "--source=kubernetes".to_owned(),
-        format!("--run-dir={}", run_dir.display()),
-        "--namespace=mesh-objects".to_owned(),
-    ];
-    server.spawn(&program, &arguments);
 }
 
 /// Sends the bad ones to the API server; gives those that it took, with the names they got. A MeshConfig
@@ -244,11 +213,17 @@ fn together<'a>(bad: &[&'a Broken]) -> Vec<(Value, Vec<&'a Broken>)> {
 fn change_mesh_config(server: &ApiServer, bad: &[&Broken]) {
     let path = format!("{}/default", collection("MeshConfig"));
     let put = |object: &Value| {
-        let (_, now) = server.ask("GET", &path, None);
-        let mut object = named("MeshConfig", object, "");
-        object["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();
-        let (code, answer) = server.ask("PUT", &path, Some(("application/json", &object)));
-        assert_eq!(code, 200, "{answer}");
+        // The controller writes its status meanwhile: a conflict is answered by asking again.
+        trial::until("the MeshConfig to be another", || {
+            let (_, now) = server.ask("GET", &path, None);
+            let mut object = named("MeshConfig", object, "");
+            object["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();
+            match server.ask("PUT", &path, Some(("application/json", &object))) {
+                (200, _) => Ok(()),
+                (409, answer) => Err(answer.to_string()),
+                (code, answer) => panic!("{code}: {answer}"),
+            }
+        });
     };
     let (_, before) = server.ask("GET", &path, None);
     for (object, parts) in together(bad) {
@@ -272,17 +247,11 @@ fn bad_objects_are_refused_or_told_of_and_good_ones_go_on() {
     let began = Instant::now();
     let mut server = ApiServer::start();
     let (definitions, mut numbers) = (definitions(), Numbers(SEED));
-    for (text, _) in &definitions {
-        server.kubectl.apply(text).unwrap_or_else(|error| panic!("{error}"));
-    }
-    let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
-    server.kubectl.run(&established).unwrap_or_else(|error| panic!("{error}"));
-    for namespace in ["mesh-objects", NAMESPACE] {
-        server.kubectl.run(&["create", "namespace", namespace]).unwrap_or_else(|error| panic!("{error}"));
-    }
+    server.define(&["mesh-objects", NAMESPACE]);
     create_examples(&server);
     create_good(&server, &definitions, &mut numbers);
-    start_controller(&mut server);
+    let administrator = server.path("kubeconfig");
+    server.control("mesh-control", &administrator, &["--namespace=mesh-objects".to_owned()]);
     let is_good = |name: &str| !name.starts_with("bad-");
     let not_accepted = |conditions: &BTreeMap<(String, String), Vec<Value>>| {
         let good = conditions.iter().filter(|((_, name), _)| is_good(name));
@@ -303,7 +272,7 @@ fn bad_objects_are_refused_or_told_of_and_good_ones_go_on() {
     println!("{} good ones are accepted after {:?}", good_since.len(), began.elapsed());
 
     let mut all: Vec<Broken> =
-        definitions.iter().flat_map(|(_, definition)| by_schema(definition, &mut numbers)).collect();
+        definitions.iter().flat_map(|definition| by_schema(definition, &mut numbers)).collect();
     all.extend(by_hand());
     println!("{} bad objects: {:#?}", all.len(), tally(&all));
     assert!(all.len() >= 300);

@@ -1,23 +1,26 @@
 //! The cluster of the workspace, up for as long as a test lasts.
 
 use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-    thread,
-    time::{Duration, Instant},
+    path::Path,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use mesh_tests::cluster::{Image, Kubectl, Place, pack};
+use mesh_tests::cluster::{
+    Image, Kubectl, Place, pack,
+    trial::{target, until},
+};
 
 /// The image of the test program.
 pub(crate) const ECHO: &str = "mesh.internal/echo:test";
 
-/// How long a change may take to be everywhere.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Held by the test that has the machine's one cluster.
+pub(crate) type Turn = MutexGuard<'static, ()>;
 
-/// The workspace's target directory, where the cluster's programs are.
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").join("target")
+/// Waits for its turn. A test that failed has taken its cluster down.
+pub(crate) fn turn() -> Turn {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `mesh-cluster` with these arguments.
@@ -27,35 +30,39 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it and shows what it says if it fails.
-pub(crate) fn run(arguments: &[&str]) -> Output {
-    let output = command(arguments).output().expect("mesh-cluster runs");
-    assert!(
-        output.status.success(),
-        "mesh-cluster {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
+/// Runs it and gives what it prints.
+pub(crate) fn run(arguments: &[&str]) -> String {
+    mesh_tests::cluster::trial::run(&mut command(arguments))
+}
+
+/// Brings the test program's image to the cluster's nodes.
+pub(crate) fn load_echo() {
+    let image = Image::of_program(ECHO, Path::new(env!("CARGO_BIN_EXE_mesh-echo"))).expect("an image");
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = folder.path().join("echo.tar");
+    pack(&image, &archive).expect("an archive");
+    run(&["load", archive.to_str().expect("text")]);
 }
 
 /// A cluster that is up.
 pub(crate) struct Cluster {
     /// kubectl for it.
     pub(crate) kubectl: Kubectl,
+    /// Last: it is down before another one comes.
+    _turn: Turn,
 }
 
 impl Cluster {
-    /// Brings one up with the test program's image on its nodes.
+    /// Brings one up with the test program's image on its nodes, when it is its turn.
     pub(crate) fn up(arguments: &[&str]) -> Self {
-        let output = run(&[&["up"], arguments].concat());
-        println!("{}", String::from_utf8_lossy(&output.stdout));
-        let place = Place::new(&target());
-        let cluster = Self { kubectl: Kubectl::new(&place, &place.kubeconfig()) };
-        let image = Image::of_program(ECHO, Path::new(env!("CARGO_BIN_EXE_mesh-echo"))).expect("an image");
-        let archive = tempfile::tempdir().expect("a folder");
-        let archive = archive.path().join("echo.tar");
-        pack(&image, &archive).expect("an archive");
-        run(&["load", archive.to_str().expect("text")]);
+        Self::up_in(turn(), arguments)
+    }
+
+    /// The same for who has the turn.
+    pub(crate) fn up_in(turn: Turn, arguments: &[&str]) -> Self {
+        let cluster = Self { kubectl: Place::new(&target()).kubectl(), _turn: turn };
+        println!("{}", run(&[&["up"], arguments].concat()));
+        load_echo();
         cluster
     }
 
@@ -68,14 +75,9 @@ impl Cluster {
     /// server has told of it.
     pub(crate) fn call(&self, pod: &str, protocol: &str, family: &str, destination: &str) -> String {
         let call = ["exec", pod, "--", "mesh-echo", "client", protocol, family, destination];
-        let start = Instant::now();
-        loop {
-            match self.kubectl.run(&call) {
-                Ok(answer) => return answer,
-                Err(error) if start.elapsed() > PATIENCE => panic!("{pod} to {destination}: {error}"),
-                Err(_) => thread::sleep(Duration::from_millis(200)),
-            }
-        }
+        until(&format!("{pod} to {destination}"), || {
+            self.kubectl.run(&call).map_err(|error| error.to_string())
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pods on two nodes reach each other by address, by Service and by name.
 
+use mesh_tests::cluster::trial::TIMEOUT;
+
 use crate::scene::Cluster;
 
 const SERVER: &str = include_str!("server.yaml");
@@ -22,11 +24,11 @@ fn pods(cluster: &Cluster) -> Vec<Pod> {
     text.lines().filter_map(pod).collect()
 }
 
-fn pods_services_and_names(proxy: &str) {
-    let cluster = Cluster::up(&["--nodes", "2", "--proxy", proxy]);
+/// That it is so, on a cluster of two nodes.
+pub(crate) fn pods_services_and_names(cluster: &Cluster) {
     cluster.kubectl.apply(SERVER).unwrap_or_else(|error| panic!("{error}"));
-    cluster.ask(&["rollout", "status", "deployment/echo", "--timeout=60s"]);
-    let pods = pods(&cluster);
+    cluster.ask(&["rollout", "status", "deployment/echo", TIMEOUT]);
+    let pods = pods(cluster);
     let [one, two] = pods.as_slice() else { panic!("{} pods", pods.len()) };
     assert_ne!(one.node, two.node);
     assert!(one.addresses[0].contains('.') && one.addresses[1].contains(':'), "{:?}", one.addresses);
@@ -63,12 +65,6 @@ fn pods_services_and_names(proxy: &str) {
 
 #[test]
 #[ignore = "needs Kubernetes built: cargo xtask cluster check"]
-fn pods_services_and_names_with_nftables() {
-    pods_services_and_names("nftables");
-}
-
-#[test]
-#[ignore = "needs Kubernetes built: cargo xtask cluster check"]
-fn pods_services_and_names_with_iptables() {
-    pods_services_and_names("iptables");
+fn a_cluster_with_iptables_works() {
+    pods_services_and_names(&Cluster::up(&["--nodes", "2", "--proxy", "iptables"]));
 }

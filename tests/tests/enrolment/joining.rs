@@ -40,6 +40,7 @@ fn a_label_on_a_namespace_takes_its_running_pods_in_and_out() {
     bed.apply(&plain_namespace("drowsy")).unwrap();
     bed.apply(&pod_with("drowsy", "sleeper", "", "", SERVE)).unwrap();
     bed.wait_ready("drowsy", "sleeper", SOON).unwrap();
+    bed.wait_serving("drowsy", "sleeper", SOON).unwrap();
     bed.wait_mesh_state("drowsy", "sleeper", "Plain", SOON).unwrap();
     for _ in 0..2 {
         bed.apply(&enrolled_namespace("drowsy")).unwrap();
@@ -51,14 +52,14 @@ fn a_label_on_a_namespace_takes_its_running_pods_in_and_out() {
     }
 }
 
-/// The init container dials until it gets through, which it does only as `starter`; another pod's never does.
+/// The init container dials until it gets through, which it does only as `starter`; another pod's never does, by the
+/// server's refusals, which it hears once it is wired.
 #[test]
 fn init_containers_have_the_identity_of_their_pod() {
     let bed = bed(Unknown::Open);
     let server = port_of(&bed, "server");
-    let dial = format!(
-        "for i in $(seq 100); do mesh-forge dial {server} --timeout 200 && mesh-forge dial {server} | grep -q ok=1 && exit 0; sleep 0.05; done; exit 1"
-    );
+    let dial =
+        format!("until mesh-forge dial {server} | tee -a /dev/stderr | grep -q ok=1; do sleep 0.05; done");
     let init = |name: &str| {
         let spec =
             format!(", initContainers: [{{name: early, command: [sh, -c, {dial:?}]}}], restartPolicy: Never");
@@ -69,9 +70,13 @@ fn init_containers_have_the_identity_of_their_pod() {
     let starter = bed.wait_ready(NAMESPACE, "starter", SOON).unwrap();
     let heard = scene::log(&bed, NAMESPACE, "server", "main");
     assert!(heard.contains(&format!("peer={}:", starter.ip4.unwrap())), "{heard}");
-    counts::eventually(&bed, "the pretender to give up", SOON * 3, || {
-        let phase = bed.pod(NAMESPACE, "pretender").unwrap().phase;
-        if phase == "Failed" { Ok(()) } else { Err(phase) }
+    counts::eventually(&bed, "the pretender to be refused again and again", SOON * 3, || {
+        let said = scene::log(&bed, NAMESPACE, "pretender", "early");
+        if said.matches("ECONNREFUSED=1").count() >= 10 { Ok(()) } else { Err(said) }
     });
     assert!(!scene::log(&bed, NAMESPACE, "pretender", "early").contains("ok=1"));
+    for pod in ["starter", "pretender"] {
+        bed.delete("Pod", NAMESPACE, pod).unwrap();
+        bed.wait_gone(NAMESPACE, pod, SOON).unwrap();
+    }
 }

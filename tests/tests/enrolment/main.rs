@@ -10,6 +10,7 @@ mod departure;
 mod joining;
 mod late;
 mod refusal;
+mod reset;
 mod rush;
 mod unknown;
 

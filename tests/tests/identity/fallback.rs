@@ -36,7 +36,7 @@ fn what_is_preferred_is_never_given_up_for_plaintext() {
     let marker = format!("never-in-plaintext-{}", std::process::id());
     thread::scope(|scope| {
         for to in &targets {
-            let (trial, words) = (cluster.trial, ["--timeout", "9000", "--send", marker.as_str()]);
+            let (trial, words) = (cluster.trial, ["--timeout", super::PATIENT, "--send", marker.as_str()]);
             scope.spawn(move || {
                 super::is_reset(&to.to_string(), &trial.call("id/client", "tcp", to, &words));
             });

@@ -44,8 +44,15 @@ const NEAR: &str = "node-1";
 /// Where servers are.
 const FAR: &str = "node-2";
 
-/// Longest wait for what should happen at once.
-const SOON: Duration = Duration::from_secs(10);
+/// Longest wait for what should happen at once, on a machine that is busy with something else.
+const SOON: Duration = Duration::from_secs(30);
+
+/// How long a client waits for a reset by relay, in milliseconds.
+const PATIENT: &str = "40000";
+
+/// Longest time until relay has given up what cannot be: 10 seconds, and what a slow machine adds. A client that it
+/// resets does not come to the end of its own patience.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Pods of the namespace `played` are in the mesh for everybody, but nothing of the mesh is in them.
 const CLUSTER: &str = "
@@ -130,7 +137,7 @@ fn hbone(trial: &Trial, place: &str, words: &str) -> serde_json::Value {
 /// Waits until the client reaches the server, whatever the test before did.
 fn whole(trial: &Trial) {
     for to in trial.resolve("id/server:8080") {
-        eventually(&format!("id/client reaches {to}"), SOON * 2, || {
+        eventually(&format!("id/client reaches {to}"), SOON, || {
             matches!(trial.tcp("id/client", to), Outcome::Answered(_)).then_some(())
         });
     }
@@ -200,7 +207,7 @@ impl<T: Borrow<Trial>> Cluster<T> {
 /// What `mesh-hbone` is told for a tunnel to a server's port 8080.
 fn dial(server: IpAddr, credentials: &str) -> String {
     let (tunnel, to) = (SocketAddr::new(server, 15_008), SocketAddr::new(server, 8080));
-    format!("client {tunnel} --authority {to} {credentials}")
+    format!("client {tunnel} --authority {to} --timeout 20000 {credentials}")
 }
 
 /// The addresses of the server, one in each family.
@@ -215,5 +222,5 @@ fn servers(trial: &Trial) -> Vec<IpAddr> {
 fn is_reset(what: &str, outcome: &Outcome) {
     let failed = outcome.failure();
     assert!(["ECONNRESET", "EPIPE", "ENOTCONN"].contains(&failed.errno.as_str()), "{what}: {failed:?}");
-    assert!(failed.after < Duration::from_secs(8), "{what}: {failed:?}");
+    assert!(failed.after < GIVEN_UP_WITHIN, "{what}: {failed:?}");
 }

@@ -8,19 +8,30 @@ use std::{
 
 use mesh_tests::{
     testbed::Part,
-    trial::{Held, Trial},
+    trial::{Held, Trial, ends, eventually},
 };
 use nix::sys::signal::Signal;
 
-use super::{FAR, NEAR, cluster, told::Mark, traffic::Traffic, whole};
+use super::{FAR, NEAR, SOON, cluster, told::Mark, traffic::Traffic, whole};
 
-/// A connection to every address of the server that is kept busy, and has been for a while: until the other end has
-/// answered, it is only accepted, and would wait for the next relay there.
+/// How long the testbed's relays let open tunnels be (`tests/src/supervisor/mesh.rs`).
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A connection to every address of the server that is kept busy, and has been answered already.
 fn hold(trial: &Trial, to: &str) -> Vec<Held> {
     let hold = |address| trial.hold("id/client", address, Duration::from_millis(20));
-    let held = trial.resolve(to).into_iter().map(hold).collect();
-    thread::sleep(Duration::from_millis(500));
-    held
+    trial.resolve(to).into_iter().map(hold).collect()
+}
+
+/// Kills a node's relay, which stays away until it is released; returns when there is nothing left of it.
+pub(super) fn kill(trial: &Trial, node: &str) {
+    trial.bed().hold_agent(node, Part::Relay).unwrap();
+    eventually("the killed relay is gone", SOON, || trial.bed().agent(node, Part::Relay).err());
+}
+
+/// How many tunnels the client's relay has.
+fn tunnels(trial: &Trial) -> f64 {
+    trial.metric(NEAR, "mesh_tunnels_open", &[("direction", "outbound")])
 }
 
 /// Issue: listeners are kept by wire: who connects while relay is away waits, and is served by the next one as who
@@ -30,9 +41,14 @@ fn who_connects_while_relay_is_away_is_served_by_the_next_one() {
     let cluster = cluster();
     for node in [NEAR, FAR] {
         let trial = cluster.trial;
-        trial.bed().hold_agent(node, Part::Relay).unwrap();
+        let before = tunnels(trial);
+        kill(trial, node);
+        if node == FAR {
+            // Nobody is sent through a tunnel to where nobody is.
+            eventually("the client's relay has noticed", SOON, || (tunnels(trial) < before).then_some(()));
+        }
         let calls = thread::scope(|scope| {
-            let call = |to| move || (to, trial.call("id/client", "tcp", to, &["--timeout", "15000"]));
+            let call = |to| move || (to, trial.call("id/client", "tcp", to, &["--timeout", super::PATIENT]));
             let calls: Vec<_> =
                 trial.resolve("id/server:8080").into_iter().map(|to| scope.spawn(call(to))).collect();
             thread::sleep(Duration::from_secs(1));
@@ -61,10 +77,12 @@ fn a_killed_relay_fails_new_tunnels_only_for_a_while() {
         let held = hold(&cluster, "id/server:8080");
         let (mark, start) = (Mark::now(&cluster), Instant::now());
         cluster.bed().signal_agent(node, Part::Relay, Signal::SIGKILL).unwrap();
-        let ends: Vec<String> = held.iter().filter_map(|held| held.end(Duration::from_secs(5))).collect();
+        let ended = ends(&held, start, SOON);
+        let is_reset =
+            |end: &Option<(String, _)>| end.as_ref().is_some_and(|end| end.0.contains("ECONNRESET"));
         assert!(
-            ends.len() == held.len() && ends.iter().all(|end| end.contains("ECONNRESET")),
-            "{node}: connections through a killed process are reset: {ends:?}"
+            ended.iter().all(is_reset),
+            "{node}: connections through a killed process are reset: {ended:?}"
         );
         whole(&cluster);
         println!(
@@ -105,18 +123,16 @@ fn a_relay_that_is_told_to_end_drains_first() {
         let (mark, held) = (Mark::now(&cluster), hold(&cluster, "id/server:8080"));
         let start = Instant::now();
         cluster.bed().signal_agent(node, Part::Relay, Signal::SIGTERM).unwrap();
-        for held in &held {
-            let early = held.end(Duration::from_millis(1100).saturating_sub(start.elapsed()));
-            assert_eq!(early, None, "{node}: an open tunnel goes on while relay drains");
-        }
-        for held in &held {
-            let end = held.end(Duration::from_secs(5).saturating_sub(start.elapsed()));
-            let end = end.unwrap_or_else(|| {
-                let (late, lines) = (held.end(Duration::from_secs(30)), mark.lines(&cluster));
-                let took = start.elapsed();
-                panic!("{node}: {held:?} did not end with its relay, but {late:?} after {took:?}; logs: {lines:#?}")
+        for (held, end) in held.iter().zip(ends(&held, start, SOON)) {
+            let (end, after) = end.unwrap_or_else(|| {
+                let lines = mark.lines(&cluster);
+                panic!("{node}: {held:?} did not end with its relay; logs: {lines:#?}")
             });
-            println!("{node}: the end of a drained tunnel after {:?}: {end}", start.elapsed());
+            println!("{node}: the end of a drained tunnel after {after:?}: {end}");
+            assert!(
+                after > DRAIN / 2,
+                "{node}: an open tunnel goes on while relay drains: {end} after {after:?}"
+            );
         }
         for to in cluster.resolve("id/server:8080") {
             mark.wait(&cluster, &format!("that relay of {node} was draining"), |line| {

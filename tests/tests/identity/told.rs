@@ -1,16 +1,23 @@
 //! What an operator is told of something that failed: by a line of the log, by metrics and by `meshctl explain`. All of
 //! it is compared with what was there before, so that nothing counts that another call has left.
 
-use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Seek as _, SeekFrom},
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use mesh_tests::trial::{Trial, eventually};
 use serde_json::Value;
 
 use super::{FAR, NEAR, SOON};
 
-/// How far the logs were at some time.
+/// How far each node's log was at some time: the file, by its inode, and how long it was.
 #[derive(Debug)]
-pub(super) struct Mark(BTreeMap<String, usize>);
+pub(super) struct Mark(BTreeMap<String, (u64, u64)>);
 
 /// A line of a node's log.
 #[derive(Debug)]
@@ -21,33 +28,52 @@ pub(super) struct Line {
 
 impl Mark {
     pub(super) fn now(trial: &Trial) -> Self {
-        let mut lines = BTreeMap::new();
-        for (node, _) in trial.access_log() {
-            *lines.entry(node).or_default() += 1;
-        }
-        Self(lines)
+        let now = |node: String| {
+            let file = fs::metadata(log(trial, &node)).ok()?;
+            Some((node, (file.ino(), file.len())))
+        };
+        Self(trial.nodes().into_iter().filter_map(now).collect())
     }
 
     /// The lines of all nodes since then.
     pub(super) fn lines(&self, trial: &Trial) -> Vec<Line> {
-        let mut passed: BTreeMap<String, usize> = BTreeMap::new();
         let mut lines = Vec::new();
-        for (node, line) in trial.access_log() {
-            let number = passed.entry(node.clone()).or_default();
-            *number += 1;
-            if *number > self.0.get(&node).copied().unwrap_or_default()
-                && let Ok(line) = serde_json::from_str(&line)
-            {
-                lines.push(Line { node, line });
-            }
+        for node in trial.nodes() {
+            let text = self.since(&node, &log(trial, &node));
+            let parsed = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+            lines.extend(parsed.map(|line| Line { node: node.clone(), line }));
         }
         lines
+    }
+
+    /// What a log has got since then; one that is long enough is put aside, and another one begun.
+    fn since(&self, node: &str, current: &Path) -> String {
+        let marked = self.0.get(node).copied();
+        let mut texts = Vec::new();
+        for path in [current.to_owned(), current.with_extension("log.1")] {
+            let Ok(mut file) = fs::File::open(path) else { continue };
+            let inode = file.metadata().unwrap().ino();
+            let from = marked.filter(|(of, _)| *of == inode).map(|(_, length)| length);
+            file.seek(SeekFrom::Start(from.unwrap_or(0))).unwrap();
+            let mut text = Vec::new();
+            file.read_to_end(&mut text).unwrap();
+            texts.push(String::from_utf8_lossy(&text).into_owned());
+            if from.is_some() {
+                break;
+            }
+        }
+        texts.into_iter().rev().collect()
     }
 
     /// Waits until there is such a line.
     pub(super) fn wait(&self, trial: &Trial, what: &str, wanted: impl Fn(&Line) -> bool) -> Line {
         eventually(&format!("a log says {what}"), SOON, || self.lines(trial).into_iter().find(&wanted))
     }
+}
+
+/// Where a node's log is.
+fn log(trial: &Trial, node: &str) -> PathBuf {
+    trial.bed().node(node).run.join("access.log")
 }
 
 impl Line {

@@ -11,7 +11,7 @@ use std::{
 use mesh_tests::trial::{Held, Trial, eventually};
 
 /// How soon every caller must have been answered again.
-const PROGRESS_WITHIN: Duration = Duration::from_secs(3);
+const PROGRESS_WITHIN: Duration = Duration::from_secs(30);
 
 /// New connections one after another, and held ones, from one pod to an address of another in each family.
 pub(super) struct Traffic {
@@ -67,7 +67,7 @@ impl Traffic {
 
     /// Ends it and counts.
     pub(super) fn stop(self) -> Tally {
-        let ended = self.held.iter().filter_map(|held| held.end(Duration::from_millis(1))).collect();
+        let ended = self.held.iter().filter_map(|held| held.end(Duration::from_millis(50))).collect();
         let mut tally = Tally { ended, ..Tally::default() };
         for mut caller in self.callers {
             caller.end();
@@ -81,7 +81,9 @@ impl Traffic {
 
 impl Caller {
     fn start(cluster: &Trial, from: &str, to: &str) -> Self {
-        let argv = ["mesh-echo", "client", "tcp", to, "--count", "1000000", "--interval", "10"];
+        // A connection that takes longer than a busy machine has failed.
+        let each = ["--count", "1000000", "--interval", "10", "--timeout", "15000"];
+        let argv: Vec<&str> = ["mesh-echo", "client", "tcp", to].into_iter().chain(each).collect();
         let mut child = cluster.command(from, &argv).stdout(Stdio::piped()).spawn().unwrap();
         let (output, tally) = (child.stdout.take().unwrap(), Arc::new(Mutex::new(Tally::default())));
         let into = Arc::clone(&tally);

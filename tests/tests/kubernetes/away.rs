@@ -2,10 +2,11 @@
 
 use std::{thread, time::Duration};
 
+use mesh_tests::cluster::trial::until;
 use nix::sys::signal::{Signal, kill};
 
 use crate::{
-    scene::{Scene, mesh, until},
+    scene::{Scene, mesh},
     traffic::Traffic,
 };
 
@@ -36,13 +37,18 @@ fn the_api_server_is_restarted_under_traffic_and_nothing_fails() {
     });
     until("it to answer", || scene.mesh.try_ask(&["get", "--raw=/readyz"]).map(drop));
     // What changes afterwards arrives as before.
-    scene.ask(&["label", "pod", "server", "after=restart"]);
+    until("a label to be taken", || {
+        let label = ["--namespace", &scene.namespace, "label", "pod", "server", "after=restart"];
+        scene.mesh.try_ask(&label).map(drop)
+    });
     let policy = format!(
         "{{apiVersion: mesh.internal/v1alpha1, kind: AccessPolicy, metadata: {{name: after, namespace: {}}}, spec: \
          {{selector: {{matchLabels: {{after: restart}}}}, ingress: [{{name: all}}]}}}}",
         scene.namespace
     );
-    scene.mesh.cluster.kubectl().apply(&policy).expect("it is a policy");
+    until("a policy to be taken", || {
+        scene.mesh.cluster.kubectl().apply(&policy).map_err(|error| error.to_string())
+    });
     scene.wait("accesspolicy/after", "condition=Programmed");
     thread::sleep(Duration::from_secs(1));
     for (traffic, before) in traffic.iter_mut().zip(before) {

@@ -1,6 +1,8 @@
 //! The demo's claims, on the demo's manifests as they are.
 
-use crate::scene::{mesh, program, run, target};
+use mesh_tests::cluster::trial::{program, run, target};
+
+use crate::scene::mesh;
 
 #[test]
 #[ignore = "needs a Kubernetes: cargo xtask cluster check"]

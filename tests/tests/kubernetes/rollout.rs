@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mesh_tests::cluster::trial::{PATIENCE, TIMEOUT};
+
 use crate::{
     scene::{MESH, Mesh, mesh},
     traffic::{Count, Traffic},
@@ -52,11 +54,14 @@ fn agents_are_replaced_one_by_one_and_no_new_connection_fails() {
     mesh.ask(&["rollout", "restart", "daemonset/mesh-agent", "--namespace", MESH]);
     let start = Instant::now();
     let (mut told, mut first_end, mut most) = (None, None, 0);
+    let mut looked = start;
     loop {
+        let before = std::mem::replace(&mut looked, Instant::now());
         let now = agents(mesh);
         most = most.max(now.len());
         if told.is_none() && now.iter().any(|(_, ends)| *ends) {
-            told = Some(Instant::now());
+            // At the last look it was not: it was told since then.
+            told = Some(before);
         }
         for (traffic, begun) in traffic.iter_mut().zip(&begun) {
             if traffic.count().broken > begun.broken && first_end.is_none() {
@@ -66,10 +71,10 @@ fn agents_are_replaced_one_by_one_and_no_new_connection_fails() {
         if now.iter().all(|(name, ends)| !ends && !old.iter().any(|(before, _)| before == name)) {
             break;
         }
-        assert!(start.elapsed() < Duration::from_secs(300), "the agents are not replaced: {now:?}");
+        assert!(start.elapsed() < PATIENCE * 2, "the agents are not replaced: {now:?}");
         thread::sleep(EVERY);
     }
-    mesh.ask(&["rollout", "status", "daemonset/mesh-agent", "--namespace", MESH, "--timeout=60s"]);
+    mesh.ask(&["rollout", "status", "daemonset/mesh-agent", "--namespace", MESH, TIMEOUT]);
     println!("{} agents replaced in {:.0?}, at most {most} at a time", old.len(), start.elapsed());
     assert!(most > old.len(), "the next agent starts beside the one that is there");
     thread::sleep(Duration::from_secs(2));
@@ -92,8 +97,5 @@ fn agents_are_replaced_one_by_one_and_no_new_connection_fails() {
     println!(
         "the first established connection ended {after:.1?} after its agent was told to; the drain is {drain:?}"
     );
-    assert!(
-        after + EVERY * 4 > drain,
-        "an established connection ended {after:?} after, before the drain was over"
-    );
+    assert!(after >= drain, "an established connection ended {after:?} after, before the drain was over");
 }

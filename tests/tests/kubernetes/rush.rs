@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::scene::{IMAGE, Mesh, mesh};
+use crate::scene::{IMAGE, Mesh, Scene, mesh};
 
 const RUSH: &str = include_str!("rush.yaml");
 
@@ -54,7 +54,7 @@ fn two_hundred_pods_under_a_starved_and_stopped_agent_say_nothing_in_plaintext()
          parallelism: {PODS}, backoffLimit: 0, template: {{spec: {{restartPolicy: Never, \
          terminationGracePeriodSeconds: 0, containers: [{{name: main, image: '{IMAGE}', env: [{{name: POD, valueFrom: \
          {{fieldRef: {{fieldPath: metadata.name}}}}}}], command: [mesh-echo, client, \
-         --ipv4, --first, --count=1500, --interval=200, --timeout=1000, '--send={SECRET}$(POD)', tcp, '{server}:9000']}}]}}}}}}}}"
+         --ipv4, --first, --count=100000, --interval=200, --timeout=1000, '--send={SECRET}$(POD)', tcp, '{server}:9000']}}]}}}}}}}}"
     );
 
     let capture = Capture::within(mesh.cluster.fabric(), LIMIT).expect("the bridge is captured");
@@ -63,7 +63,7 @@ fn two_hundred_pods_under_a_starved_and_stopped_agent_say_nothing_in_plaintext()
     let done = thread::scope(|scope| {
         scope.spawn(|| starve(mesh, &over));
         mesh.cluster.kubectl().apply(&job).expect("it is a Job");
-        let waiting = ["--namespace=rush", "wait", "job/rush", "--for=condition=Complete", "--timeout=400s"];
+        let waiting = ["--namespace=rush", "wait", "job/rush", "--for=condition=Complete", "--timeout=600s"];
         let done = mesh.try_ask(&waiting);
         over.store(true, Ordering::Relaxed);
         done
@@ -84,8 +84,23 @@ fn two_hundred_pods_under_a_starved_and_stopped_agent_say_nothing_in_plaintext()
     assert!(!captured.contains(format!("{SECRET}rush-").as_bytes()), "an enrolled pod spoke in plaintext");
     assert!(captured.contains(OPEN.as_bytes()), "the capture sees what is said in the open");
     assert_eq!(captured.left_out, 0);
-    let status = scene.value("job/rush", "{.status}");
-    assert!(done.is_ok(), "not every pod was answered in the end: {done:?}; {status}");
+    assert!(done.is_ok(), "not every pod was answered in the end: {done:?}; {}", unanswered(&scene));
+}
+
+/// What is known of the pods that are not done: of each whether it is in the mesh, and what its last call gave.
+fn unanswered(scene: &Scene) -> String {
+    let path = r#"{range .items[*]}{.metadata.name} on {.spec.nodeName}: {.status.conditions[?(@.type=="mesh.internal/Enrolled")]}{"\n"}{end}"#;
+    let output = format!("--output=jsonpath={path}");
+    let selected =
+        ["get", "pods", "--selector=job-name=rush", "--field-selector=status.phase!=Succeeded", &output];
+    let pods = scene.ask(&selected);
+    let said = |line: &str| {
+        let name = line.split(' ').next().unwrap_or_default();
+        let log = ["--namespace=rush", "logs", name, "--tail=1"];
+        format!("{line}; {}", scene.mesh.try_ask(&log).unwrap_or_else(|error| error))
+    };
+    let first: String = pods.lines().take(10).map(said).collect();
+    format!("{} pods, of which\n{first}", pods.lines().count())
 }
 
 /// Lets the agent of the node work for a twentieth of the time, and once not at all.

@@ -1,15 +1,11 @@
 //! The cluster with the mesh installed, for all tests of the program.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-    sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{path::Path, process::Output, sync::OnceLock};
 
-use mesh_tests::cluster::{ClusterPod, Image, Running};
+use mesh_tests::cluster::{
+    ClusterPod, Image, Running,
+    trial::{TIMEOUT, program, run, target, until},
+};
 
 /// The image of the pods: `mesh-echo` and `mesh-demo`.
 pub(crate) const IMAGE: &str = "mesh.internal/kubernetes:test";
@@ -17,8 +13,8 @@ pub(crate) const IMAGE: &str = "mesh.internal/kubernetes:test";
 /// Where the mesh is.
 pub(crate) const MESH: &str = "mesh-system";
 
-/// How long a change may take to be in force everywhere on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the agents let open connections finish: long enough to be seen, and to wait for twice.
+const DRAIN: &str = "agent.drainSeconds=10";
 
 /// The mesh on its cluster.
 pub(crate) struct Mesh {
@@ -30,30 +26,6 @@ pub(crate) struct Mesh {
 pub(crate) fn mesh() -> &'static Mesh {
     static MESH: OnceLock<Mesh> = OnceLock::new();
     MESH.get_or_init(Mesh::install)
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The workspace's target directory.
-pub(crate) fn target() -> PathBuf {
-    root().join("target")
-}
-
-/// A program of the workspace.
-pub(crate) fn program(name: &str) -> Command {
-    let path = Path::new(env!("CARGO_BIN_EXE_mesh-cluster")).with_file_name(name);
-    assert!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());
-    Command::new(path)
-}
-
-/// Runs it and gives what it prints; it must succeed.
-pub(crate) fn run(command: &mut Command) -> String {
-    let output = command.output().expect("the program runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 impl Mesh {
@@ -74,12 +46,12 @@ impl Mesh {
                 let archive = target().join(format!("images/dev/{name}-amd64.tar"));
                 run(program("mesh-cluster").arg("--target").arg(target()).arg("load").arg(archive));
             }
-            let objects = run(program("meshctl").arg("install"));
+            let objects = run(program("meshctl").args(["install", "--set", DRAIN]));
             let strictly = ["apply", "--server-side", "--validate=strict", "--filename=-"];
             mesh.cluster.kubectl().run_with(&strictly, &objects).expect("every object is accepted");
         }
         for what in ["deployment/mesh-control", "daemonset/mesh-agent"] {
-            mesh.ask(&["rollout", "status", "--namespace", MESH, what, "--timeout=120s"]);
+            mesh.ask(&["rollout", "status", "--namespace", MESH, what, TIMEOUT]);
         }
         mesh
     }
@@ -96,7 +68,13 @@ impl Mesh {
 
     /// Applies manifests in a namespace that goes when the returned value does.
     pub(crate) fn scene(&'static self, namespace: &str, manifests: &str) -> Scene {
+        let scene = self.empty(namespace);
         self.cluster.kubectl().apply(manifests).unwrap_or_else(|error| panic!("{error}"));
+        scene
+    }
+
+    /// A namespace that the test makes, and that goes when the returned value does.
+    pub(crate) fn empty(&'static self, namespace: &str) -> Scene {
         Scene { mesh: self, namespace: namespace.to_owned() }
     }
 
@@ -106,7 +84,7 @@ impl Mesh {
             "{{apiVersion: mesh.internal/v1alpha1, kind: MeshConfig, metadata: {{name: default}}, spec: {spec}}}"
         );
         self.cluster.kubectl().apply(&object).unwrap_or_else(|error| panic!("{error}"));
-        self.ask(&["wait", "meshconfig/default", "--for=condition=Programmed", "--timeout=60s"]);
+        self.ask(&["wait", "meshconfig/default", "--for=condition=Programmed", TIMEOUT]);
     }
 }
 
@@ -126,7 +104,7 @@ impl Scene {
 
     /// Waits for a condition of something.
     pub(crate) fn wait(&self, what: &str, condition: &str) {
-        self.ask(&["wait", what, &format!("--for={condition}"), "--timeout=120s"]);
+        self.ask(&["wait", what, &format!("--for={condition}"), TIMEOUT]);
     }
 
     /// Waits until a pod is ready and enrolled.
@@ -163,22 +141,11 @@ impl Scene {
 }
 
 impl Drop for Scene {
+    /// It is gone soon after: no other test has a namespace of this name.
     fn drop(&mut self) {
-        let deleting = ["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait=true"];
+        let deleting = ["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait=false"];
         if let Err(error) = self.mesh.try_ask(&deleting) {
             eprintln!("namespace {} stays: {error}", self.namespace);
-        }
-    }
-}
-
-/// Tries until it succeeds.
-pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let start = Instant::now();
-    loop {
-        match attempt() {
-            Ok(found) => return found,
-            Err(said) if start.elapsed() > PATIENCE => panic!("{what}: {said}"),
-            Err(_) => thread::sleep(Duration::from_millis(200)),
         }
     }
 }

@@ -5,12 +5,13 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Stdio},
 };
 
+use mesh_tests::cluster::trial::until;
 use serde_json::Value;
 
-use crate::scene::{Scene, until};
+use crate::scene::Scene;
 
 /// Connections that stay open.
-const HELD: u64 = 4;
+pub(crate) const HELD: u64 = 4;
 
 /// Traffic under way; ended when dropped.
 pub(crate) struct Traffic {

@@ -1,6 +1,8 @@
 //! Jobs, init containers, StatefulSets and headless Services, both families.
 
-use crate::scene::{mesh, until};
+use mesh_tests::cluster::trial::{TIMEOUT, until};
+
+use crate::scene::mesh;
 
 const WORKLOADS: &str = include_str!("workloads.yaml");
 
@@ -19,8 +21,8 @@ fn jobs_init_containers_and_stateful_sets_are_in_the_mesh() {
             "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: at-{node}, namespace: workloads}}\nspec:\n  \
              backoffLimit: 0\n  template:\n    spec:\n      nodeName: {node}\n      restartPolicy: Never\n      \
              initContainers:\n      - {{name: first, image: {image}, \
-             command: [mesh-echo, client, --ipv6, --first, --count=500, --interval=20, tcp, 'server:9000']}}\n      containers:\n      - {{name: main, \
-             image: {image}, command: [mesh-echo, client, --ipv4, --count=3, tcp, 'server:9000']}}\n",
+             command: [mesh-echo, client, --ipv6, --first, --count=5000, --interval=20, tcp, 'server:9000']}}\n      containers:\n      - {{name: main, \
+             image: {image}, command: [mesh-echo, client, --ipv4, --count=3, --timeout=20000, tcp, 'server:9000']}}\n",
             image = crate::scene::IMAGE
         );
         mesh.cluster.kubectl().apply(&job).expect("it is a Job");
@@ -29,7 +31,7 @@ fn jobs_init_containers_and_stateful_sets_are_in_the_mesh() {
             "wait",
             &format!("job/at-{node}"),
             "--for=condition=Complete",
-            "--timeout=60s",
+            TIMEOUT,
         ]);
         let said = |container: &str| {
             let asked = ["--namespace=workloads", "logs", &format!("job/at-{node}"), "-c", container];
@@ -58,7 +60,7 @@ fn jobs_init_containers_and_stateful_sets_are_in_the_mesh() {
         image = crate::scene::IMAGE
     );
     mesh.cluster.kubectl().apply(&set).expect("it is a StatefulSet");
-    scene.ask(&["rollout", "status", "statefulset/peers", "--timeout=60s"]);
+    scene.ask(&["rollout", "status", "statefulset/peers", TIMEOUT]);
     for (from, to) in [("peers-0", "peers-1"), ("peers-1", "peers-0")] {
         for family in ["-4", "-6"] {
             let name = format!("{to}.peers:9000");
@@ -98,9 +100,12 @@ fn jobs_init_containers_and_stateful_sets_are_in_the_mesh() {
         mesh.cluster.kubectl().apply(&stranger).expect("it is a pod");
         scene.wait(&format!("pod/{name}"), "condition=Ready");
         for family in ["-4", "-6"] {
-            let output = scene.run(&name, &["mesh-echo", "client", family, "tcp", "server:9000"]);
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(said.contains("ECONNREFUSED"), "{name} {family}: {said}");
+            until(&format!("{name} {family} to be refused"), || {
+                let output = scene.run(&name, &["mesh-echo", "client", family, "tcp", "server:9000"]);
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(!output.status.success(), "{name} {family} is answered: {said}");
+                if said.contains("ECONNREFUSED") { Ok(()) } else { Err(said) }
+            });
         }
     }
 }

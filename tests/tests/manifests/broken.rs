@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use mesh_tests::trial::{
-    Condition,
-    Expect::{Answer, Refused},
-    Trial, echo, eventually,
+use mesh_tests::{
+    socket::plaza::SOON,
+    trial::{
+        Condition,
+        Expect::{Answer, Refused},
+        Trial, echo, eventually,
+    },
 };
 
 use super::cluster;
-
-const SOON: Duration = Duration::from_secs(5);
 
 /// Waits for a condition that says all of `parts`.
 fn says(cluster: &Trial, kind: &str, key: &str, condition: &str, reason: &str, parts: &[&str]) -> Condition {

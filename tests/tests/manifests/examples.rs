@@ -4,10 +4,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
-use mesh_tests::trial::eventually;
+use mesh_tests::{socket::plaza::SOON, trial::eventually};
 use serde::Deserialize as _;
 use serde_yaml_ng::Value;
 
@@ -48,7 +47,7 @@ fn the_documented_manifests_are_accepted() {
                 format!("{namespace}.{name}.yaml")
             };
             let status = run.path().join("status").join(&kind).join(file);
-            let conditions = eventually(&format!("{}", status.display()), Duration::from_secs(10), || {
+            let conditions = eventually(&format!("{}", status.display()), SOON, || {
                 let status: Value = serde_yaml_ng::from_str(&fs::read_to_string(&status).ok()?).ok()?;
                 status["status"]["conditions"].as_sequence().cloned()
             });

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use mesh_tests::trial::{Expect::Answer, eventually, namespace};
+use mesh_tests::trial::{Expect::Answer, Outcome, eventually, namespace};
 
 use super::{TIMEOUT, cluster};
 
@@ -136,9 +136,14 @@ fn manifests_from_elsewhere_come_up_and_serve() {
     }
     // Stable names of the StatefulSet, by way of the cluster's DNS.
     for index in 0..2 {
-        let outcome = cluster.tcp("shop/front-end.v2-1", format!("orders-db-{index}.orders:5432"));
+        let name = format!("orders-db-{index}.orders:5432");
+        let answer = eventually(&format!("{name} is found"), TIMEOUT, || {
+            match cluster.tcp("shop/front-end.v2-1", &name) {
+                Outcome::Answered(answer) => Some(answer),
+                Outcome::Failed(_) => None,
+            }
+        });
         let addresses = cluster.pod(&format!("shop/orders-db-{index}")).addresses;
-        let answer = outcome.answer();
         assert!(addresses.contains(&answer.peer.ip()), "{answer:?}");
     }
     let environment = cluster.run_in("shop/front-end.v2-0", &["env"]);
@@ -177,11 +182,14 @@ fn a_deployment_is_scaled_changed_and_removed() {
     cluster.put("scale", deployment(2, 8080));
     wait("web-1");
     cluster.expect(&[("scale/web-0", "scale/web-1:8080", Answer)]);
-    let before = cluster.pod("scale/web-0").uid;
+    let names = ["scale/web-0", "scale/web-1"];
+    let before = names.map(|name| cluster.pod(name).uid);
     cluster.put("scale", deployment(2, 9090));
-    eventually("the pods are replaced", TIMEOUT, || {
-        cluster.try_pod("scale/web-0").filter(|pod| pod.uid != before && pod.ready)
-    });
+    for name in names {
+        eventually("the pods are replaced", TIMEOUT, || {
+            cluster.try_pod(name).filter(|pod| !before.contains(&pod.uid) && pod.ready)
+        });
+    }
     wait("web-0");
     wait("web-1");
     cluster.expect(&[("scale/web-0", "scale/web-1:9090", Answer)]);

@@ -1,10 +1,11 @@
 //! SEMANTICS 5.3 and 5.4: what is invalid or not built yet fails closed, and says so by name.
 
-use std::time::Duration;
-
-use mesh_tests::trial::{
-    Expect::{Answer, Forbidden, Refused},
-    echo, eventually,
+use mesh_tests::{
+    socket::plaza::SOON,
+    trial::{
+        Expect::{Answer, Forbidden, Refused},
+        echo, eventually,
+    },
 };
 
 use super::{access, cluster};
@@ -94,7 +95,7 @@ fn an_unparsable_file_keeps_what_it_last_said() {
     cluster.write_raw("garbled-policy", "apiVersion: mesh.internal/v1alpha1\nkind: [unclosed\n");
     let file =
         || cluster.condition("File", "garbled-policy.yaml", "Accepted").filter(|seen| seen.status == "False");
-    let seen = eventually("the file's status", Duration::from_secs(5), file);
+    let seen = eventually("the file's status", SOON, file);
     assert!(seen.message.contains("document 1"), "{seen:?}");
     cluster.expect(&[("garbled/client", "garbled/server:8080", Refused("NoRuleAllows"))]);
     // Everything else goes on changing meanwhile.
@@ -104,7 +105,7 @@ fn an_unparsable_file_keeps_what_it_last_said() {
     );
     cluster.remove("garbled-policy");
     cluster.expect(&[("garbled/client", "garbled/server:8080", Answer)]);
-    eventually("the file's status goes with it", Duration::from_secs(5), || file().is_none().then_some(()));
+    eventually("the file's status goes with it", SOON, || file().is_none().then_some(()));
 }
 
 /// SEMANTICS 5.4, issue: fields that are not built are refused by name and fail closed.

@@ -1,8 +1,11 @@
 //! SEMANTICS 4: the mTLS modes, on one node and between two.
 
-use mesh_tests::trial::{
-    Expect::{Answer, Forbidden, Refused},
-    echo,
+use mesh_tests::{
+    socket::plaza::SOON,
+    trial::{
+        Expect::{Answer, Forbidden, Refused},
+        echo, eventually,
+    },
 };
 
 use super::{access, cluster};
@@ -161,11 +164,7 @@ fn another_node_is_reached_through_the_tunnel_unless_egress_says_off() {
         ("far/off", "far/guarded:8080", Refused("NoRuleAllows")),
     ]);
     let counted = || (tunnelled() - before >= 8.0).then_some(());
-    mesh_tests::trial::eventually(
-        "they are counted as tunnelled",
-        std::time::Duration::from_secs(5),
-        counted,
-    );
+    eventually("they are counted as tunnelled", SOON, counted);
 }
 
 /// SEMANTICS 4.4: `encryption: Always` sends same-node traffic through the tunnel as well.
@@ -183,7 +182,7 @@ fn encryption_always_takes_the_tunnel_on_one_node_too() {
         ("always/client", "always/plain:8080", Answer),
     ]);
     let counted = || (tunnelled() - before >= 2.0).then_some(());
-    mesh_tests::trial::eventually("it is counted as tunnelled", std::time::Duration::from_secs(5), counted);
+    eventually("it is counted as tunnelled", SOON, counted);
 }
 
 /// SEMANTICS 4.5: Required on a UDP port admits senders that the kernel proves, and the policy says so.

@@ -1,8 +1,9 @@
 //! SEMANTICS 3: every way to probe, and hooks.
 
-use std::time::Duration;
-
-use mesh_tests::trial::{Expect::Refused, echo, eventually};
+use mesh_tests::{
+    socket::plaza::SOON,
+    trial::{Expect::Refused, echo, eventually},
+};
 
 use super::{cluster, passed};
 
@@ -33,9 +34,7 @@ fn http_and_tcp_probes_pass_under_default_deny() {
         ("probed/client", "probed/http:8090", Refused("DefaultDenied")),
         ("probed/client", "probed/tcp:8080", Refused("DefaultDenied")),
     ]);
-    eventually("the kernel counts them", Duration::from_secs(5), || {
-        (passed("node-1") - before >= 4.0).then_some(())
-    });
+    eventually("the kernel counts them", SOON, || (passed("node-1") - before >= 4.0).then_some(()));
 }
 
 /// SEMANTICS 3: a probe of a port decides readiness as without a mesh, failures included.
@@ -58,15 +57,13 @@ fn a_grpc_probe_reaches_its_port() {
     let pod = echo("grpc", "server")
         .container("readinessProbe: {grpc: {port: 8080}, periodSeconds: 1, timeoutSeconds: 1}");
     cluster.put_all("grpc", &[&pod.unready()]);
-    let message = eventually("the probe's outcome", Duration::from_secs(10), || {
+    let message = eventually("the probe's outcome", SOON, || {
         let pod = cluster.bed().pod("grpc", "server").ok()?;
         pod.message.contains("grpc").then_some(pod.message)
     });
     assert!(!message.contains("refused") && !message.contains("transport error"), "{message}");
     let before = passed("node-1");
-    eventually("the kernel lets it through", Duration::from_secs(5), || {
-        (passed("node-1") > before).then_some(())
-    });
+    eventually("the kernel lets it through", SOON, || (passed("node-1") > before).then_some(()));
 }
 
 /// SEMANTICS 3: an exec probe runs in the pod, where nothing is asked.
@@ -85,7 +82,7 @@ fn a_http_hook_passes_on_the_port_that_it_declares() {
       startupProbe: {exec: {command: [mesh-echo, client, tcp, '127.0.0.1:8091']}, periodSeconds: 1, failureThreshold: 30}}]";
     let hook = "lifecycle: {postStart: {httpGet: {path: /fail, port: 8091}}}";
     cluster.put_all("hook", &[&echo("hook", "server").spec(&side.replace('\n', " ")).container(hook)]);
-    let said = eventually("the hook's request arrives", Duration::from_secs(5), || {
+    let said = eventually("the hook's request arrives", SOON, || {
         let outcome = cluster.call("hook/server", "http", "127.0.0.1:8091", &["--send", "/healthz"]);
         let text = outcome.answer().text.clone();
         text.contains("503").then_some(text)

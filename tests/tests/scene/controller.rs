@@ -1,12 +1,14 @@
 //! The controller's process: stopped, continued, killed.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use mesh_tests::{cgroup, testbed::Testbed};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use super::SOON;
 
 /// The supervisor's name for the process.
 const PROCESS: &str = "mesh-control";
@@ -42,7 +44,7 @@ impl Drop for Stopped<'_> {
 pub(crate) fn crash(bed: &Testbed) {
     let old = pid(bed);
     signal(bed, Signal::SIGKILL);
-    bed.wait_for("another controller", Duration::from_secs(5), || match pid(bed) {
+    bed.wait_for("another controller", SOON, || match pid(bed) {
         now if now.is_some() && now != old => Ok(()),
         now => Err(format!("{now:?}")),
     })
@@ -53,10 +55,8 @@ pub(crate) fn crash(bed: &Testbed) {
 pub(crate) fn hold(bed: &Testbed) {
     fs::write(bed.layout().hold(PROCESS), "").unwrap();
     signal(bed, Signal::SIGKILL);
-    bed.wait_for("the controller to be gone", Duration::from_secs(5), || {
-        pid(bed).map_or(Ok(()), |pid| Err(pid.to_string()))
-    })
-    .unwrap();
+    bed.wait_for("the controller to be gone", SOON, || pid(bed).map_or(Ok(()), |pid| Err(pid.to_string())))
+        .unwrap();
 }
 
 /// Lets it be started again.

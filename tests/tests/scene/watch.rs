@@ -10,9 +10,6 @@ use mesh_tests::testbed::Testbed;
 
 use super::NAMESPACE;
 
-/// How long a watch lasts: what is sent on one machine arrives in far less.
-const LASTS_MS: u32 = 600;
-
 /// Packets of one protocol that arrive at a pod, from one address and port.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -23,10 +20,15 @@ pub(crate) struct Watch {
 impl Watch {
     /// Begins to count; returns once nothing can be missed. Port 0 is any.
     pub(crate) fn begin(bed: &Testbed, pod: &str, protocol: u8, from: SocketAddr) -> Self {
-        let (protocol, lasts) = (protocol.to_string(), LASTS_MS.to_string());
+        Self::expect(bed, pod, protocol, from, 0)
+    }
+
+    /// The same for packets that are to arrive: its end waits for them.
+    pub(crate) fn expect(bed: &Testbed, pod: &str, protocol: u8, from: SocketAddr, packets: u64) -> Self {
+        let (protocol, packets) = (protocol.to_string(), packets.to_string());
         let (address, port) = (from.ip().to_string(), from.port().to_string());
         let mut argv =
-            vec!["mesh-forge", "watch", "--protocol", &protocol, "--from", &address, "--for", &lasts];
+            vec!["mesh-forge", "watch", "--protocol", &protocol, "--from", &address, "--expect", &packets];
         argv.extend(from.is_ipv6().then_some("-6"));
         if from.port() != 0 {
             argv.extend(["--from-port", &port]);
@@ -39,8 +41,9 @@ impl Watch {
         Self { child, lines }
     }
 
-    /// Waits for the end of the watch and gives the count.
+    /// Ends the watch once what was sent so far has arrived, and gives the count.
     pub(crate) fn packets(mut self) -> u64 {
+        drop(self.child.stdin.take());
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         self.child.wait().unwrap();

@@ -48,7 +48,7 @@ fn node_ports_are_reached_at_every_node() {
         "type: NodePort, selector: {app: server}, ports: [{port: 80, targetPort: 8080}]",
     );
     cluster.put_all("nodeport", &[&echo("nodeport", "server"), &echo("nodeport", "client"), &web]);
-    let port = mesh_tests::trial::eventually("a node port", std::time::Duration::from_secs(5), || {
+    let port = mesh_tests::trial::eventually("a node port", mesh_tests::socket::plaza::SOON, || {
         let spec = cluster.service_spec("nodeport/web")?;
         let port = spec
             .get("ports")

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use mesh_tests::trial::{
-    Expect::{Answer, Unreachable},
-    echo,
+use mesh_tests::{
+    socket::plaza::AT_ONCE_MICROS,
+    trial::{
+        Expect::{Answer, Unreachable},
+        echo,
+    },
 };
 
 use super::{cluster, expect_answering, service, shares};
@@ -71,7 +74,7 @@ fn no_endpoint_is_host_unreachable_at_once_and_published_ones_count() {
     ]);
     for address in cluster.service("empty/nobody", 80) {
         let failed = cluster.tcp("empty/client", address).failure().clone();
-        assert!(failed.after < Duration::from_millis(20), "{failed:?}");
+        assert!(failed.after < Duration::from_micros(AT_ONCE_MICROS), "{failed:?}");
     }
 }
 

@@ -1,8 +1,11 @@
 //! SEMANTICS 6.1: endpoints that slices name by hand, and Services without an address.
 
-use mesh_tests::trial::{
-    Expect::{Answer, Unreachable},
-    echo,
+use mesh_tests::{
+    socket::plaza::SOON,
+    trial::{
+        Expect::{Answer, Unreachable},
+        Outcome, echo, eventually,
+    },
 };
 
 use super::{cluster, expect_answering, service};
@@ -101,8 +104,13 @@ fn a_headless_service_is_dialled_at_its_pods() {
     cluster.expect(&[("headless/friend", "headless/db-0:8080", Answer)]);
     let addresses = cluster.pod("headless/db-0").addresses;
     for family in ["-4", "-6"] {
-        let call = cluster.call("headless/friend", "tcp", "db:8080", &[family]);
-        let answer = call.answer();
+        // The name is known a moment after the pod.
+        let answer = eventually("db is found by name", SOON, || {
+            match cluster.call("headless/friend", "tcp", "db:8080", &[family]) {
+                Outcome::Answered(answer) => Some(answer),
+                Outcome::Failed(_) => None,
+            }
+        });
         assert!(addresses.contains(&answer.peer.ip()), "{answer:?}");
         let refused = cluster.call("headless/stranger", "tcp", "db:8080", &[family]);
         assert_eq!(refused.failure().errno, "ECONNREFUSED", "{refused:?}");

@@ -1,8 +1,6 @@
 //! One connect.
 
-use std::time::Instant;
-
-use mesh_tests::socket::plaza::{assert_transparent, place, routes, unmapped, wait_at_least};
+use mesh_tests::socket::plaza::{AT_ONCE_MICROS, assert_transparent, place, routes, unmapped, wait_at_least};
 
 use crate::cluster;
 
@@ -54,10 +52,9 @@ fn a_nonblocking_connect_that_policy_denies_fails_at_once() {
 fn a_server_that_speaks_first_is_heard_before_the_client_says_a_word() {
     let trial = cluster();
     for route in routes(trial, "server", 7002) {
-        let start = Instant::now();
+        // A greeting that has to wait for the client runs into its timeout.
         let said = trial.socket(&place("client"), &format!("connect {} --greeted", route.words()));
         assert_eq!(&said["greeting"], "hello", "{route:?}");
-        assert!(start.elapsed().as_secs() < 3, "{route:?} stalled");
         assert_transparent(trial, "client", &route, &said, "");
     }
 }
@@ -107,7 +104,7 @@ fn a_service_without_endpoints_is_refused_at_once_as_unreachable() {
     for to in trial.service(&place("nobody"), 8000) {
         let said = trial.socket(&place("client"), &format!("connect {to}"));
         assert_eq!(&said["connect"], "EHOSTUNREACH", "{to}");
-        assert!(said.number("connect.micros") < 100_000, "at once: {}", said.text());
+        assert!(said.number("connect.micros") < AT_ONCE_MICROS, "at once: {}", said.text());
     }
 }
 

@@ -89,8 +89,9 @@ fn enforced(bed: &Testbed) -> Result<(), String> {
 /// Makes 1,000 new connections on the node, of which not one may fail, and sees that the policy still denies.
 fn thousand_connections(bed: &Testbed) {
     let server = scene::port_of(bed, "server").to_string();
-    let storm =
-        Words::of(&scene::run(bed, "client", &["mesh-echo", "storm", &server, "--connections", "1000"]));
+    // A connection that takes longer than a busy machine has failed.
+    let argv = ["mesh-echo", "storm", &server, "--connections", "1000", "--timeout", "20000"];
+    let storm = Words::of(&scene::run(bed, "client", &argv));
     assert_eq!((storm.count("ok"), storm.count("failed")), (1000, 0), "{storm:?}");
     println!("1000 new connections: {storm:?}");
     enforced(bed).unwrap();

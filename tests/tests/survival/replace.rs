@@ -1,6 +1,13 @@
 //! A new wire takes over what the old one left in the kernel: maps and links stay, programs are replaced in place.
 
-use mesh_tests::testbed::Part;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+use mesh_tests::testbed::{Part, Testbed};
+use nix::sys::signal::Signal;
 
 use super::{
     Words, bed,
@@ -23,15 +30,7 @@ fn a_new_wire_adopts_maps_and_links_and_puts_its_programs_in_place() {
         if settled { Ok(()) } else { Err(format!("{pods} pods, {gates} gates, armed: {}", dump["armed"])) }
     });
     let before = Held::now(&bed);
-    let old = bed.agent(NODE, Part::Wire).unwrap();
-    bed.signal_agent(NODE, Part::Wire, nix::sys::signal::Signal::SIGKILL).unwrap();
-    eventually(&bed, "another wire to answer", scene::SOON, || {
-        let now = bed.agent(NODE, Part::Wire).map_err(|error| error.to_string())?;
-        if now == old {
-            return Err("the old one".to_owned());
-        }
-        bed.admin(NODE, "/dump").map(drop).map_err(|error| error.to_string())
-    });
+    replace_wire(&bed);
     whole(&bed);
     let after = Held::now(&bed);
     assert_eq!(before.maps, after.maps, "maps are adopted");
@@ -40,8 +39,12 @@ fn a_new_wire_adopts_maps_and_links_and_puts_its_programs_in_place() {
         before.programs.iter().all(|(name, id)| after.programs.get(name) != Some(id)),
         "the programs are the new wire's"
     );
-    let left = Held { maps: Default::default(), links: Default::default(), ..before }.left();
-    assert!(left.is_empty(), "programs of the old wire still run: {left:?}");
+    let programs = Held { maps: Default::default(), links: Default::default(), ..before };
+    // Whoever looks at all the kernel's programs holds each for a moment.
+    eventually(&bed, "the kernel to let go of the old wire's programs", scene::SOON, || {
+        let left = programs.left();
+        if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
+    });
     println!(
         "{} maps and {} links kept, {} programs replaced",
         after.maps.len(),
@@ -56,7 +59,11 @@ fn a_new_wire_adopts_maps_and_links_and_puts_its_programs_in_place() {
     );
 }
 
-const CONNECTIONS: u64 = 40_000;
+/// How often every program is replaced.
+const REPLACEMENTS: u32 = 5;
+
+/// Connections of one process of the client, of which one follows the other.
+const AT_ONCE: u64 = 500;
 
 /// Every restart replaces every program while connections are being made.
 #[test]
@@ -65,26 +72,47 @@ fn replacing_the_programs_under_load_fails_no_connection() {
     let server = scene::port_of(&bed, "server").to_string();
     // A port of a closed connection rests for a minute: there must be enough of them.
     scene::shell(&bed, "client", "echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range");
-    let argv =
-        ["mesh-echo", "storm", &server, "--connections", &CONNECTIONS.to_string(), "--concurrency", "4"];
-    let mut storm = bed.spawn(scene::NAMESPACE, "client", &argv).unwrap();
-    let mut replaced = 0;
-    while storm.try_wait().unwrap().is_none() && replaced < 5 {
-        let old = bed.agent(NODE, Part::Wire).unwrap();
-        bed.signal_agent(NODE, Part::Wire, nix::sys::signal::Signal::SIGKILL).unwrap();
-        eventually(&bed, "another wire to be in force", scene::SOON, || {
-            let now = bed.agent(NODE, Part::Wire).map_err(|error| error.to_string())?;
-            if now == old {
-                return Err("the old one".to_owned());
+    let count = AT_ONCE.to_string();
+    let each = ["--connections", &count, "--concurrency", "4", "--timeout", "20000"];
+    let argv: Vec<&str> = ["mesh-echo", "storm", &server].into_iter().chain(each).collect();
+    let (over, made) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        let storms = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let words = Words::of(&scene::run(&bed, "client", &argv));
+                assert_eq!((words.count("ok"), words.count("failed")), (AT_ONCE, 0), "{words:?}");
+                made.fetch_add(AT_ONCE, Ordering::Relaxed);
             }
-            bed.admin(NODE, "/dump").map(drop).map_err(|error| error.to_string())
         });
-        replaced += 1;
-    }
-    let output = storm.wait_with_output().unwrap();
-    let words = Words::of(&output);
-    println!("{replaced} replacements under load: {words:?}");
-    assert!(replaced >= 2, "the load was over too soon");
-    assert_eq!((words.count("ok"), words.count("failed")), (CONNECTIONS, 0), "{words:?}");
+        let replaced = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            for number in 1..=REPLACEMENTS {
+                let before = made.load(Ordering::Relaxed);
+                replace_wire(&bed);
+                eventually(&bed, "connections to be made with the new programs", scene::SOON, || {
+                    // The process that is under way, and one that begins after this.
+                    let now = made.load(Ordering::Relaxed);
+                    let enough = now >= before + 2 * AT_ONCE || storms.is_finished();
+                    if enough { Ok(()) } else { Err(format!("{now} connections, replacement {number}")) }
+                });
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        storms.join().unwrap();
+        replaced.unwrap();
+    });
+    println!("{REPLACEMENTS} replacements under load: {} connections, none failed", made.into_inner());
     whole(&bed);
+}
+
+/// Kills wire and waits until the next one is in force.
+fn replace_wire(bed: &Testbed) {
+    let old = bed.agent(NODE, Part::Wire).unwrap();
+    bed.signal_agent(NODE, Part::Wire, Signal::SIGKILL).unwrap();
+    eventually(bed, "another wire to be in force", scene::SOON, || {
+        let now = bed.agent(NODE, Part::Wire).map_err(|error| error.to_string())?;
+        if now == old {
+            return Err("the old one".to_owned());
+        }
+        bed.admin(NODE, "/dump").map(drop).map_err(|error| error.to_string())
+    });
 }

@@ -14,7 +14,7 @@ use std::{
 
 use mesh_tests::{
     testbed::Part,
-    trial::{Trial, echo, eventually, namespace},
+    trial::{Trial, echo, ends, eventually, namespace},
 };
 use nix::sys::signal::Signal;
 
@@ -23,8 +23,8 @@ use storms::Storms;
 
 const NODES: [&str; 2] = ["node-1", "node-2"];
 
-/// Longest wait for what should happen at once.
-const SOON: Duration = Duration::from_secs(15);
+/// Longest wait for what should happen at once, on a machine that is busy with something else.
+const SOON: Duration = Duration::from_secs(60);
 
 /// Everything between these nodes goes through the tunnel.
 const CLUSTER: &str = "
@@ -89,18 +89,20 @@ fn no_connection_fails_while_agents_are_replaced_and_established_ones_are_draine
         let start = Instant::now();
         pair.tell(Signal::SIGTERM);
         thread::sleep(DRAIN / 2);
-        assert!(pair.is_running(), "{node}: wire stays for its relay's open connections");
-        held.iter().for_each(mesh_tests::trial::Held::is_open);
-        let left = (DRAIN + Duration::from_secs(3)).saturating_sub(start.elapsed());
-        for held in &held {
-            let end = held.end(left).unwrap_or_else(|| panic!("{node}: {held:?} did not end"));
-            println!("{node}: an established connection ended {:?} after SIGTERM: {end}", start.elapsed());
+        let running = pair.is_running();
+        // What is said of a time is said only if that is when it was looked at.
+        if start.elapsed() < DRAIN {
+            assert!(running, "{node}: wire stays for its relay's open connections");
+        }
+        for (held, end) in held.iter().zip(ends(&held, start, SOON)) {
+            let (end, after) = end.unwrap_or_else(|| panic!("{node}: {held:?} did not end"));
+            println!("{node}: an established connection ended {after:?} after SIGTERM: {end}");
             assert!(
-                start.elapsed() > DRAIN - Duration::from_millis(200),
-                "{node}: before the drain was over"
+                after > DRAIN - Duration::from_millis(200),
+                "{node}: before the drain was over: {after:?}"
             );
         }
-        pair.wait_gone(Duration::from_secs(3));
+        pair.wait_gone(SOON);
         traffic.goes_on();
         println!(
             "{node}: the next agent was ready after {ready:?}, the earlier one gone {:?} after SIGTERM",
@@ -138,7 +140,7 @@ fn an_agent_whose_successor_dies_goes_on() {
     second.wait_gone(SOON);
     traffic.goes_on();
     // With nobody in its place for long it ends, to be started anew; its relay has never stopped.
-    first.wait_wire_ended(Duration::from_secs(40));
+    first.wait_wire_ended(SOON);
     traffic.goes_on();
     let mut again = Pair::wire_of(&trial, node, "first");
     again.wait_in_force();

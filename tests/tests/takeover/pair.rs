@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions, Permissions},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Mutex,
@@ -81,9 +81,9 @@ impl Pair {
             argv.push(format!("--linger={}s", DRAIN.as_secs() + 3));
             None
         } else {
-            let uid = fs::metadata(&node.run).unwrap();
-            let uid = std::os::unix::fs::MetadataExt::uid(&uid);
-            Some(User { uid, gid: uid, no_new_privileges: true })
+            // The run directory is root's, and relay's by its group.
+            let relay = fs::metadata(&node.run).unwrap().gid();
+            Some(User { uid: relay, gid: relay, no_new_privileges: true })
         };
         let name = self.directory.file_name().unwrap().to_string_lossy().into_owned();
         let control_group = node.cgroup.join(format!("mesh-agent-{name}-{part}"));
@@ -121,12 +121,13 @@ impl Pair {
         let testbed = Path::new(env!("CARGO_BIN_EXE_mesh-testbed"));
         let agent = testbed.with_file_name("mesh-agent");
         let mut last = String::new();
-        for _ in 0..300 {
+        for _ in 0..900 {
             let pod_dir = format!("--pod-dir={}", self.directory.display());
             let probe = Command::new(&agent).args(["ready", &pod_dir]).output().unwrap();
             if probe.status.success() {
                 return;
             }
+            assert!(!ended(&self.relay), "the relay of {} has ended\n{}", self.node, self.log());
             last = String::from_utf8_lossy(&probe.stderr).into_owned();
             std::thread::sleep(Duration::from_millis(100));
         }

@@ -50,13 +50,14 @@ fn a_panicking_test_leaves_nothing() {
 fn a_killed_run_is_removed_by_the_next_start_of_any() {
     let killed = Testbed::builder().manifest(POD).mesh(false).start().unwrap();
     killed.wait_ready("n", "a", SOON).unwrap();
+    assert!(!traces(killed.layout()).is_empty());
     let layout = killed.kill_supervisor().unwrap();
-    assert!(!traces(&layout).is_empty());
     let one = Testbed::builder().manifest(POD).mesh(false).start().unwrap();
     assert_eq!(traces(&layout), Vec::<String>::new());
     let two = Testbed::builder().manifest(POD).mesh(false).start().unwrap();
     let (first, second) = (one.wait_ready("n", "a", SOON).unwrap(), two.wait_ready("n", "a", SOON).unwrap());
     assert_ne!(first.ip4, second.ip4, "each has addresses of its own");
+    two.wait_serving("n", "a", SOON).unwrap();
     drop(one);
     let text = printed(
         &two.exec("n", "a", &["mesh-echo", "client", "tcp", &format!("{}:7000", second.ip4.unwrap())])

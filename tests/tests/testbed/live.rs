@@ -48,22 +48,26 @@ fn pods_come_change_and_go() {
 #[test]
 fn termination_is_graceful_within_its_period() {
     let polite = "apiVersion: v1\nkind: Pod\nmetadata: {name: polite, namespace: n}\nspec:\n  terminationGracePeriodSeconds: 20\n  containers:\n  \
-                  - name: c\n    command: [sh, -c, 'trap \"echo term; exit 0\" TERM; while :; do sleep 0.05; done']\n    \
+                  - name: c\n    command: [sh, -c, 'trap \"echo term; exit 0\" TERM; echo serving; while :; do sleep 0.05; done']\n    \
                   lifecycle: {preStop: {exec: {command: [sh, -c, 'echo stopping > /tmp/mesh-testbed-hook-$HOSTNAME; sleep 0.2']}}}\n";
     let testbed = Testbed::builder()
         .manifest(polite)
-        .manifest(pod("stubborn", "sh, -c, \"trap : TERM; while :; do sleep 0.05; done\"", ""))
+        .manifest(pod("stubborn", "sh, -c, \"trap : TERM; echo serving; while :; do sleep 0.05; done\"", ""))
         .mesh(false)
         .start()
         .unwrap();
     testbed.wait_all_ready(SOON).unwrap();
+    // What comes before their trap is there ends them.
+    for pod in ["polite", "stubborn"] {
+        testbed.wait_serving("n", pod, SOON).unwrap();
+    }
     let log = testbed.layout().log("n.polite.c");
     let start = std::time::Instant::now();
     testbed.delete("Pod", "n", "polite").unwrap();
     testbed.delete("Pod", "n", "stubborn").unwrap();
     testbed.wait_gone("n", "polite", SOON).unwrap();
-    assert_eq!(std::fs::read_to_string(log).unwrap(), "term\n");
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "serving\nterm\n");
+    assert!(start.elapsed() < Duration::from_secs(18));
     let hook = std::path::Path::new("/tmp/mesh-testbed-hook-polite");
     assert!(hook.exists(), "the preStop hook ran");
     std::fs::remove_file(hook).unwrap();

@@ -116,8 +116,8 @@ fn services_refuse_without_endpoint_and_on_other_ports() {
     let testbed = up(Cni::Ptp);
     for family in ["-4", "-6"] {
         for target in ["empty:80", "web:81"] {
-            // At once: a refusal that needs a second SYN would run into the timeout.
-            let (ok, text) = call(&testbed, "near", &["tcp", family, target, "--timeout", "500"]);
+            // At once: a refusal that needs a second SYN, after a second, would run into the timeout.
+            let (ok, text) = call(&testbed, "near", &["tcp", family, target, "--timeout", "900"]);
             assert!(!ok && text.contains("connect: ECONNREFUSED"), "{family} {target}: {text}");
         }
     }

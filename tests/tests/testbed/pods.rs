@@ -50,7 +50,8 @@ spec:
         .wait_for("the container to have written", SOON, || {
             let said =
                 testbed.exec("n", "p", &["cat", "/scratch/said"]).map_err(|error| error.to_string())?;
-            if said.status.success() { Ok(()) } else { Err("nothing yet".to_owned()) }
+            let whole = said.status.success() && said.stdout.ends_with(b"\n");
+            if whole { Ok(()) } else { Err("nothing yet".to_owned()) }
         })
         .unwrap();
     assert_eq!(shell("cat /scratch/said"), format!("green {} p/$(MISSING)\n", pod.ip4.unwrap()));
@@ -62,13 +63,13 @@ spec:
         shell("grep -h . /etc/resolv.conf")
             .contains("search n.svc.cluster.local svc.cluster.local cluster.local")
     );
-    assert_eq!(
-        shell(
-            "ps -o uid=,gid= -p 1 >/dev/null; grep -h ^Uid /proc/$(pgrep -u 1234 -n sleep)/status | cut -f2"
-        )
-        .trim(),
-        "1234"
-    );
+    testbed
+        .wait_for("the container to have become a sleep of its user", SOON, || {
+            let script = "grep -h ^Uid /proc/$(pgrep -u 1234 -n sleep)/status | cut -f2";
+            let uid = shell(script).trim().to_owned();
+            if uid == "1234" { Ok(()) } else { Err(uid) }
+        })
+        .unwrap();
     assert!(
         !std::path::Path::new("/scratch").exists() && !std::path::Path::new("/etc/app").exists(),
         "the host is untouched"
@@ -156,7 +157,9 @@ spec: {nodeName: one, containers: [{name: c, command: [mesh-echo, server, --tcp=
 ");
     testbed.wait_ready("n", "p", SOON).unwrap();
     let starts = || log(&testbed, "n.p.c").lines().filter(|line| line.starts_with("serving")).count();
-    assert_eq!(starts(), 1);
+    testbed
+        .wait_for("its first words", SOON, || if starts() == 1 { Ok(()) } else { Err(starts().to_string()) })
+        .unwrap();
     testbed.exec("n", "p", &["mesh-echo", "client", "http", "127.0.0.1:8080", "--send", "/fail"]).unwrap();
     testbed
         .wait_for("a restart", SOON, || if starts() == 2 { Ok(()) } else { Err(starts().to_string()) })

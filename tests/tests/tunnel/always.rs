@@ -6,6 +6,8 @@ use mesh_tests::{
     trial::{Trial, echo, eventually},
 };
 
+use serde_json::Value;
+
 use super::{NEAR, SOON, modes::marker};
 
 const CLUSTER: &str = "
@@ -30,6 +32,13 @@ fn for_the_whole_mesh_it_holds_on_a_single_node() {
     cluster
         .put_all("own", &[&echo("own", "client"), &echo("own", "server"), &echo("own", "outside").plain()]);
     let to = cluster.resolve("own/server:8080");
+    for to in &to {
+        let path = format!("/can?source=own/client&destination={}&port={}&protocol=tcp", to.ip(), to.port());
+        eventually(&format!("{to} is to be dialled through the tunnel"), SOON, || {
+            let said: Value = serde_json::from_str(&cluster.bed().admin(NEAR, &path).ok()?).ok()?;
+            (said["endpoints"][0]["transport"] == "tunnel").then_some(())
+        });
+    }
     let established = || cluster.metric(NEAR, "mesh_tunnel_connections_established_total", &[]);
     let kernel = || cluster.metric(NEAR, "mesh_kernel_tunnelled_total", &[]);
     let (before, before_kernel) = (established(), kernel());

@@ -1,10 +1,14 @@
 //! How connections end, or do not come about: an application sees the same as without a tunnel, but that a refusal
 //! comes as a reset after connect (SEMANTICS 7.6).
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    thread,
+    time::Duration,
+};
 
 use mesh_tests::{
-    socket::plaza::{Route, routes, unmapped},
+    socket::plaza::{Route, routes, unmapped, wait_ended},
     trial::eventually,
 };
 
@@ -43,11 +47,12 @@ fn a_reset_of_either_side_arrives_as_one() {
 fn a_port_where_nobody_listens_is_a_reset_at_once() {
     let cluster = put_pair("closed", "");
     for address in cluster.pod("sock/closed-server").addresses {
-        let to = std::net::SocketAddr::new(address, 7999);
+        let to = SocketAddr::new(address, 7999);
         let outcome = cluster.tcp("sock/closed-client", to);
         let failed = outcome.failure();
         assert!(["ECONNRESET", "EPIPE", "ENOTCONN"].contains(&failed.errno.as_str()), "{failed:?}");
-        assert!(failed.after < Duration::from_secs(1), "{failed:?}");
+        // At once, on a busy machine: who waits for an answer waits for 5 seconds.
+        assert!(failed.after < Duration::from_secs(4), "{failed:?}");
     }
     is_logged(cluster, "sock/closed-client", "UpstreamRefused");
 }
@@ -59,13 +64,19 @@ fn a_port_that_does_not_answer_is_a_reset_after_a_while() {
     let drop = "nft add table inet silent && nft 'add chain inet silent in {type filter hook input priority 0;}' \
                 && nft add rule inet silent in tcp dport 7009 drop";
     let _ = cluster.run_in("sock/silent-server", &["sh", "-euc", drop]);
-    for address in cluster.pod("sock/silent-server").addresses {
-        let to = std::net::SocketAddr::new(address, 7009);
-        let outcome = cluster.call("sock/silent-client", "tcp", to, &["--timeout", "9000"]);
-        let failed = outcome.failure();
-        assert!(failed.step == "read" && failed.errno == "ECONNRESET", "{to}: {failed:?}");
-        assert!(failed.after > Duration::from_secs(1) && failed.after < Duration::from_secs(8), "{failed:?}");
-    }
+    thread::scope(|scope| {
+        for address in cluster.pod("sock/silent-server").addresses {
+            let to = SocketAddr::new(address, 7009);
+            scope.spawn(move || {
+                let outcome = cluster.call("sock/silent-client", "tcp", to, &["--timeout", "40000"]);
+                let failed = outcome.failure();
+                assert!(failed.step == "read" && failed.errno == "ECONNRESET", "{to}: {failed:?}");
+                // Relay's own 5 seconds, and what a busy machine adds.
+                let (least, most) = (Duration::from_secs(1), Duration::from_secs(30));
+                assert!(failed.after > least && failed.after < most, "{to}: {failed:?}");
+            });
+        }
+    });
     is_logged(cluster, "sock/silent-client", "UpstreamTimedOut");
     // Its neighbour port is as before.
     for route in unmapped(routes(cluster, "silent-server", 7000)) {
@@ -93,22 +104,24 @@ fn a_pod_that_is_deleted_ends_its_connections() {
             let mut lines = log.iter().map(|(_, line)| line).filter(|line| line.contains(&source));
             lines.any(|line| line.contains("EndpointGone")).then_some(())
         });
+        // The other node may be the one that said so: the client's has ended it when it says anything of it.
+        let line = wait_ended(cluster, &held.said);
         let said = held.finish();
         // Its own node aborts it, unless the other node's reset comes first: after the end of what was sent, EPIPE.
         let aborted = ["ECONNABORTED", "ECONNRESET", "EPIPE"].contains(&&said["so_error"]);
-        assert!(aborted, "{to}: {}", said.text());
+        assert!(aborted, "{to}: {}{line}", said.text());
     }
 }
 
 /// Waits until some node's log has this reason about a connection of this pod.
 pub(super) fn is_logged(cluster: &mesh_tests::trial::Trial, from: &str, reason: &str) {
-    let sources = cluster.pod(from).addresses;
+    // With what is around it: one address begins as another does.
+    let quoted = |ip: IpAddr| format!("\"{}", SocketAddr::new(ip, 0).to_string().trim_end_matches('0'));
+    let sources: Vec<String> = cluster.pod(from).addresses.into_iter().map(quoted).collect();
     eventually(&format!("a log says {reason} about {from}"), SOON, || {
         let log = cluster.access_log();
         log.iter()
-            .any(|(_, line)| {
-                line.contains(reason) && sources.iter().any(|source| line.contains(&source.to_string()))
-            })
+            .any(|(_, line)| line.contains(reason) && sources.iter().any(|source| line.contains(source)))
             .then_some(())
     });
 }

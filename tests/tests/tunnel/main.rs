@@ -24,8 +24,8 @@ const NEAR: &str = "node-1";
 /// Where servers are.
 const FAR: &str = "node-2";
 
-/// Longest wait for what should happen at once.
-const SOON: Duration = Duration::from_secs(10);
+/// Longest wait for what should happen at once, on a machine that is busy with something else.
+const SOON: Duration = Duration::from_secs(30);
 
 const CLUSTER: &str = "
 apiVersion: mesh.internal/v1alpha1
@@ -66,13 +66,8 @@ fn pair(name: &str, serve: &str) -> String {
 
 /// Puts a pair up and waits until it can be talked to by Service and by address, each through the tunnel.
 fn put_pair(name: &str, more: &str) -> &'static Trial {
-    put_pair_serving(name, SERVE, more)
-}
-
-/// The same with another server.
-fn put_pair_serving(name: &str, serve: &str, more: &str) -> &'static Trial {
     let cluster = cluster();
-    cluster.put(name, pair(name, serve) + more);
+    cluster.put(name, pair(name, SERVE) + more);
     plaza::wait_endpoints(cluster, &format!("{name}-client"), &format!("{name}-server"), 7000, "TCP");
     for route in plaza::routes(cluster, &format!("{name}-server"), 7000) {
         mesh_tests::trial::eventually(&format!("{route:?} answers"), SOON, || {

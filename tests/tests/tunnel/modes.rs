@@ -129,7 +129,10 @@ fn plaintext_to_an_unenrolled_destination_is_logged_as_unproven() {
         let line = eventually(&format!("the end of {source} to {to} is logged"), SOON, || {
             let log = cluster.access_log();
             let mut lines = log.iter().filter_map(|(_, line)| serde_json::from_str::<Value>(line).ok());
-            lines.rfind(|line| line["source"]["address"] == source.as_str())
+            let to = to.to_string();
+            lines.rfind(|line| {
+                line["source"]["address"] == source.as_str() && line["destination"]["address"] == to.as_str()
+            })
         });
         assert_eq!(line["transport"], "plaintext", "{line}");
         assert_ne!(line["proof"], "mtls", "nothing was proven: {line}");

@@ -131,13 +131,13 @@ fn a_policy_change_closes_the_tunnels_that_it_denies_and_no_other() {
     let spec = "selector: {matchLabels: {app: server}}, ingress: [{from: [{serviceAccounts: [friend]}]}]";
     cluster.put("revise-policy", access("revise", "friends", spec));
     for foe in &foes {
-        assert!(foe.end(Duration::from_secs(2)).is_some(), "{foe:?} is still open");
+        assert!(foe.end(SOON).is_some(), "{foe:?} is still open");
     }
     std::thread::sleep(Duration::from_millis(300));
     friends.iter().for_each(mesh_tests::trial::Held::is_open);
     let spec = "selector: {matchLabels: {app: friend}}, egress: [{name: none, action: Deny}]";
     cluster.put("revise-egress", access("revise", "stay", spec));
     for friend in &friends {
-        assert!(friend.end(Duration::from_secs(2)).is_some(), "{friend:?} is still open");
+        assert!(friend.end(SOON).is_some(), "{friend:?} is still open");
     }
 }

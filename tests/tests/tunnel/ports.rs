@@ -38,8 +38,8 @@ fn an_application_may_use_15008_15006_and_15001_itself() {
 fn an_application_may_listen_on_any_loopback_address() {
     let cluster = cluster();
     cluster.put("loopback", pod("loopback", NEAR, "exec sleep infinity"));
-    let script = "mesh-echo server --tcp 15001 --bind 127.64.0.1 & sleep 0.5; \
-                  mesh-echo client tcp 127.64.0.1:15001 --send hello; kill $!";
+    let script = "mesh-echo server --tcp 15001 --bind 127.64.0.1 & \
+                  mesh-echo client tcp 127.64.0.1:15001 --send hello --first --count 600 --interval 50; kill $!";
     let said = cluster.run_in("sock/loopback", &["sh", "-euc", script]);
     assert!(said.contains("answer: hello"), "{said}");
 }

@@ -39,8 +39,8 @@ fn a_slow_reader_does_not_hold_up_a_fast_one() {
         micros(&beside, "p99"),
         stalled.len()
     );
-    // The goal of 2 is for a quiet machine; that nobody is held up shows at any load.
-    assert!(micros(&beside, "p99") < 100_000, "{}", beside.text());
+    // The goal of 2 is for a quiet machine; that nobody is held up shows at any load: the stalled ones wait for ever.
+    assert!(micros(&beside, "p99") < 2_000_000, "{}", beside.text());
 }
 
 /// So many clients of a server that sends, started together, none of which reads; each has bytes that wait for it.

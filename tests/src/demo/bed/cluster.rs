@@ -45,7 +45,7 @@ const CONTROLLER: &str = "deployment/mesh-control";
 const METRICS_PORT: u16 = 15_020;
 
 /// How long pods may take to be ready, and to go.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The cluster with the demo's services.
 #[derive(Debug)]

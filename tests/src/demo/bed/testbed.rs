@@ -20,7 +20,7 @@ use crate::{
 const CONTROLLER: &str = "mesh-control";
 
 /// How long the pods may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The testbed with the demo's services.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     let labels = [format!("policy=\"{POLICY}\"")];
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     // Counts of earlier calls may be on their way.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(std::time::Duration::from_millis(3000));
     let before = stage.scrape()?.sum(METRIC, &labels);
     evidence.did(format_args!(
         "{POLICY}, mode Audit, allows clerks only; {MAINFRAME} calls catalog.shop:9200 {CALLS} times"

@@ -14,7 +14,7 @@ use crate::demo::{
 /// How long the controller is away.
 const AWAY: Duration = Duration::from_secs(2);
 
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
     let mut traffic = [
@@ -24,7 +24,7 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     let old = stage.bed.controller()?;
     evidence.did(format_args!("under traffic between the nodes, kill -9 {old} (the controller)"));
     stage.bed.hold_controller()?;
-    wait_for("the controller to be gone", Duration::from_secs(5), || {
+    wait_for("the controller to be gone", PATIENCE, || {
         stage.bed.controller().map_or(Ok(()), |pid| Err(pid.to_string()))
     })?;
     wait_discovery(stage, false)?;

@@ -114,7 +114,7 @@ fn send(stage: &Stage, evidence: &mut Evidence, option: &str) -> Result<(bool, C
 /// Waits until `meshctl can` says that the clerk's bytes take this way.
 fn wait_transport(stage: &Stage, transport: &str) -> Result<(), Error> {
     let what = format!("{CLERK} to reach {TO} by {transport}");
-    wait_for(&what, Duration::from_secs(10), || {
+    wait_for(&what, Duration::from_secs(60), || {
         let (answer, _) = stage
             .meshctl(&["can", &CLERK.to_string(), "svc/shop/warehouse:9400"])
             .map_err(|error| error.to_string())?;

@@ -15,7 +15,7 @@ use crate::{
     testbed::Part,
 };
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
     let mut same_node = Traffic::start(stage, TELLER, "ledger.bank:9000", "-4")?;
@@ -46,7 +46,12 @@ pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> 
     );
     across.since_last()?;
     std::thread::sleep(Duration::from_millis(500));
-    let count = across.since_last()?;
+    let mut count = across.since_last()?;
+    wait_for("connections to be made", PATIENCE, || {
+        let more = across.since_last().map_err(|error| error.to_string())?;
+        count = std::mem::take(&mut count).and(&more);
+        if count.connections > 0 { Ok(()) } else { Err(format!("{count}")) }
+    })?;
     evidence.check(
         count.connections > 0 && count.failed == 0,
         format_args!("between the nodes, afterwards: {count}"),

@@ -18,7 +18,7 @@ const HEIR: &str = "impostor";
 /// The image that the manifests name.
 const IMAGE: &str = "mesh.internal/demo:test";
 const PORT: u16 = 7000;
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(super) fn show(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
     let outcome = try_it(stage, evidence);

@@ -20,13 +20,13 @@ const BY_EGRESS: [&str; 2] = ["policy=\"AccessPolicy/bank/teller\"", "rule=\"no-
 pub(super) fn killed(stage: &Stage, evidence: &mut Evidence) -> Result<(), Error> {
     let (wire, relay) = (stage.bed.agent(NODE, Part::Wire)?, stage.bed.agent(NODE, Part::Relay)?);
     // Counts of earlier calls may be on their way.
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(3000));
     let before = BeforeKill { held: Held::by(wire)?, denied: stage.scrape()?.sum(DENIED, &BY_EGRESS) };
     stage.before_kill.replace(Some(before));
     evidence.did(format_args!("kill -9 {wire} (wire) and {relay} (relay), and both kept from coming back"));
     stage.bed.hold_agent(NODE, Part::Wire)?;
     stage.bed.hold_agent(NODE, Part::Relay)?;
-    wait_for("both to be gone", Duration::from_secs(5), || {
+    wait_for("both to be gone", Duration::from_secs(60), || {
         let running =
             [Part::Wire, Part::Relay].into_iter().filter(|part| stage.bed.agent(NODE, *part).is_ok()).count();
         if running == 0 { Ok(()) } else { Err(format!("{running} run")) }

@@ -16,7 +16,7 @@ use crate::hbone::{
 const CANCEL: u32 = 8;
 
 /// After this long a flood that still goes on is borne with patience.
-const LONG: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(3);
 
 /// After this long without a request any peer should have had enough: a mesh's relay has after 10 seconds.
 const NO_REQUEST: Duration = Duration::from_secs(12);
@@ -66,29 +66,28 @@ fn seen(raw: &mut Raw) -> Option<String> {
 pub(super) fn streams(round: &Round<'_>) -> io::Result<String> {
     let authority = round.args.authority.to_string();
     let mut raw = round.open(&[])?;
-    let mut last = "nothing".to_owned();
     for number in 0..1000 {
         if let Err(error) = raw.tunnel(number * 2 + 1, &authority) {
-            return Ok(format!("closed after {last} ({})", ending(&error)));
+            return Ok(format!("closed, they could not be sent ({})", ending(&error)));
         }
         if round.is_over() {
             // Too few of them for their peer to have had enough.
-            "cut short".clone_into(&mut last);
-            break;
+            return Ok("cut short".to_owned());
         }
     }
-    raw.set_patience(Duration::from_millis(500))?;
+    // The first answer has its time; after the last, nothing more comes.
+    let mut last = None;
     loop {
         match raw.receive() {
             Ok(frame) if frame.kind == Kind::RstStream => {
-                last = format!("rst {}", frame.error_code().unwrap_or_default());
+                last = Some(format!("rst {}", frame.error_code().unwrap_or_default()));
+                raw.set_patience(Duration::from_millis(500))?;
             }
             Ok(frame) if frame.kind == Kind::GoAway => {
                 return Ok(format!("goaway {}", frame.error_code().unwrap_or_default()));
             }
             Ok(_) => {}
-            Err(error) if ending(&error) == "silent" => return Ok(last),
-            Err(error) => return Ok(format!("{last}, {}", ending(&error))),
+            Err(error) => return Ok(last.unwrap_or_else(|| ending(&error))),
         }
     }
 }

@@ -1,14 +1,11 @@
 //! The admission policies that refuse unknown fields: what the controller told of is refused with them.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
-use super::{broken::Broken, collection, named, server::ApiServer, workspace};
+use mesh_tests::cluster::trial::{until, workspace};
 
-/// How long the API server may take to heed a new admission policy.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{broken::Broken, collection, named};
+use crate::server::ApiServer;
 
 /// Installs the policies as `deploy/install.yaml` has them.
 fn install(server: &ApiServer) {
@@ -25,19 +22,16 @@ fn install(server: &ApiServer) {
 /// Sends objects with a misspelt field each, which were taken before; each is refused by its name.
 pub(super) fn refuses(server: &ApiServer, misspelt: &[&Broken]) {
     install(server);
-    let began = Instant::now();
     for broken in misspelt {
         let object = named(&broken.kind, &broken.object, "at-the-door");
         let path = format!("{}?dryRun=All", collection(&broken.kind));
-        loop {
+        // Each is heeded a moment after it is there.
+        until(&broken.what, || {
             let (code, answer) = server.create(&path, &object);
             let said = answer["message"].as_str().unwrap_or_default();
-            if code == 422 && said.contains(&format!("unknown field {}; valid are ", broken.named)) {
-                break;
-            }
-            assert!(began.elapsed() < PATIENCE, "{}: the API server said {code}: {said}", broken.what);
-            thread::sleep(Duration::from_millis(200));
-        }
+            let is_named = said.contains(&format!("unknown field {}; valid are ", broken.named));
+            if code == 422 && is_named { Ok(()) } else { Err(format!("the API server said {code}: {said}")) }
+        });
     }
     println!("{} of them are refused by name once the admission policies are there", misspelt.len());
 }

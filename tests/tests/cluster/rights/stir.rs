@@ -9,10 +9,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use mesh_tests::cluster::trial::{TIMEOUT, program, until, workspace};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
 
-use crate::here::{Here, program};
+use crate::here::Here;
 
 /// The user that relays run as.
 const RELAY: u32 = 65_532;
@@ -27,7 +28,7 @@ pub(super) struct Stirring<'a> {
 impl<'a> Stirring<'a> {
     /// Makes them, with an authority as cert-manager writes it in the namespace of that name.
     pub(super) fn begin(here: &'a Here, namespace: String) -> Self {
-        let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
+        let definitions = workspace().join("deploy/crds");
         here.ask(&[
             "apply",
             "--server-side",
@@ -35,7 +36,7 @@ impl<'a> Stirring<'a> {
             "-f",
             definitions.to_str().expect("a plain path"),
         ]);
-        here.ask(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
+        here.ask(&["wait", "--for=condition=Established", "crd", "--all", TIMEOUT]);
         let labels = json!({"mesh.internal/mode": "enabled"});
         here.apply(
             &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
@@ -89,7 +90,9 @@ impl<'a> Stirring<'a> {
         ];
         let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
         let apply = ["apply", "--server-side", "--force-conflicts", "--validate=ignore", "--filename=-"];
-        self.here.kubectl.run_with(&apply, &list).unwrap_or_else(|error| panic!("{error}"));
+        until("the objects to be changed", || {
+            self.here.kubectl.run_with(&apply, &list).map(drop).map_err(|error| error.to_string())
+        });
     }
 }
 

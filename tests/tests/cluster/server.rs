@@ -1,17 +1,20 @@
-//! An API server alone: etcd, kube-apiserver and the mesh's definitions, as ordinary processes on loopback. Objects need no
-//! nodes, and so this runs beside any cluster. It can be taken away and brought back, and writes down who asked it what.
+//! An API server alone: etcd and kube-apiserver as ordinary processes on loopback. Objects need no nodes, and so this runs
+//! beside any cluster, with controllers of the mesh where a test wants one. It can be taken away and brought back, and
+//! writes down who asked it what.
 
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
-use mesh_tests::cluster::{Kubectl, Place};
+use mesh_tests::cluster::{
+    Kubectl, Place,
+    trial::{TIMEOUT, free_port, program, target, until, workspace},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -19,8 +22,6 @@ use nix::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long anything here may take to start.
-const PATIENCE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "objects";
 /// Others that may do everything, told apart in the audit log. Each one's token is its name.
 const OTHERS: [&str; 2] = ["controller-one", "controller-two"];
@@ -45,15 +46,15 @@ pub(crate) type Answer = (u16, Value);
 impl ApiServer {
     /// Starts it.
     pub(crate) fn start() -> Self {
-        let place = Place::new(
-            &Path::new(env!("CARGO_MANIFEST_DIR"))
-                .parent()
-                .expect("the crate lies in the workspace")
-                .join("target"),
-        );
+        Self::start_with(&[])
+    }
+
+    /// Starts it with more arguments.
+    pub(crate) fn start_with(more: &[&str]) -> Self {
+        let place = Place::new(&target());
         let folder = tempfile::tempdir().expect("a folder");
         let kubeconfig = folder.path().join("kubeconfig");
-        let kubectl = Kubectl::new(&place, &kubeconfig);
+        let kubectl = Kubectl::new(&place, &kubeconfig).remembering(&folder.path().join("kubectl"));
         let mut server = Self { folder, processes: Vec::new(), api: Vec::new(), kubectl, proxy: 0 };
 
         let (etcd, peers, api) = (free_port(), free_port(), free_port());
@@ -92,6 +93,7 @@ impl ApiServer {
             format!("--audit-policy-file={}", server.path("audit-policy").display()),
             format!("--audit-log-path={}", server.path("audit").display()),
         ];
+        server.api.extend(more.iter().map(ToString::to_string));
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -173,11 +175,37 @@ impl ApiServer {
     }
 
     fn until_ready(&self) {
-        let began = Instant::now();
-        while let Err(error) = self.kubectl.run(&["get", "--raw=/readyz"]) {
-            assert!(began.elapsed() < PATIENCE, "{error}\n{}", self.log(API));
-            thread::sleep(Duration::from_millis(100));
+        until("the API server to be ready", || {
+            let answer = self.kubectl.run(&["get", "--raw=/readyz"]);
+            answer.map(drop).map_err(|error| format!("{error}\n{}", self.log(API)))
+        });
+    }
+
+    /// Gives it the mesh's kinds, and a namespace for each of these names.
+    pub(crate) fn define(&self, namespaces: &[&str]) {
+        let definitions = workspace().join("deploy/crds");
+        let definitions = definitions.to_str().expect("a plain path");
+        let ask = |arguments: &[&str]| self.kubectl.run(arguments).unwrap_or_else(|error| panic!("{error}"));
+        ask(&["apply", "--filename", definitions]);
+        ask(&["wait", "--for=condition=Established", "customresourcedefinitions", "--all", TIMEOUT]);
+        // Established is written before they are served, and before it is told that they are.
+        until("the mesh's kinds to be served", || {
+            let kinds = "accesspolicies,clusteraccesspolicies,meshconfigs";
+            let listed = self.kubectl.run(&["get", kinds, "--all-namespaces"]);
+            listed.map(drop).map_err(|error| error.to_string())
+        });
+        for namespace in namespaces {
+            ask(&["create", "namespace", namespace]);
         }
+    }
+
+    /// Starts a controller with this name, as this user, with a run directory `run-NAME`.
+    pub(crate) fn control(&mut self, name: &str, kubeconfig: &Path, more: &[String]) {
+        let run = self.path(&format!("run-{name}"));
+        fs::create_dir_all(&run).expect("a run directory");
+        let own = ["--source=kubernetes".to_owned(), format!("--run-dir={}", run.display())];
+        let program = program("mesh-control");
+        self.spawn_as(name, Path::new(program.get_program()), &[&own[..], more].concat(), kubeconfig);
     }
 
     /// kubectl speaks TLS for us.
@@ -223,9 +251,4 @@ impl Drop for ApiServer {
             let _ = process.wait();
         }
     }
-}
-
-/// A port of loopback that nobody has.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
