@@ -71,6 +71,22 @@ impl From<Expected> for Row {
     }
 }
 
+impl Row {
+    /// What its node says of it. A pod that had no node when it was looked up is at the one that has it by now.
+    fn take(&mut self, told: Option<&BTreeMap<&str, Told>>) {
+        let Some(told) = told else { return };
+        let of_node = if self.node.is_empty() {
+            told.first_key_value()
+        } else {
+            told.get_key_value(self.node.as_str())
+        };
+        if let Some((node, pod)) = of_node {
+            let (node, pod) = ((*node).to_owned(), pod.clone());
+            (self.node, self.state, self.reason) = (node, Some(pod.state), pod.reason);
+        }
+    }
+}
+
 /// A pod, as its node's agent tells it.
 #[derive(Debug, Clone, Deserialize)]
 struct Told {
@@ -164,15 +180,16 @@ async fn follow(nodes: &[Node], rows: &mut [Row], enrol: bool, within: Duration)
     let (wanted, state) = wanted(enrol);
     let end = Instant::now() + within;
     loop {
-        let answers = each(nodes, |node| async move { node.agent.get::<Vec<Told>>("/pods").await }).await;
-        let mut told: BTreeMap<String, Told> = BTreeMap::new();
-        for pod in answers.into_iter().flatten().flatten() {
-            told.insert(format!("{}/{}", pod.namespace, pod.name), pod);
+        let answers = each(nodes, |node| async move { (node, node.agent.get::<Vec<Told>>("/pods").await) });
+        // By pod and node: another node may still have one of the same name that ends.
+        let mut told: BTreeMap<String, BTreeMap<&str, Told>> = BTreeMap::new();
+        for (node, pods) in answers.await {
+            for pod in pods.into_iter().flatten() {
+                told.entry(format!("{}/{}", pod.namespace, pod.name)).or_default().insert(&node.name, pod);
+            }
         }
         for row in rows.iter_mut() {
-            if let Some(pod) = told.remove(&row.pod) {
-                (row.state, row.reason) = (Some(pod.state), pod.reason);
-            }
+            row.take(told.get(&row.pod));
         }
         let mut waited = rows.iter().filter(|row| row.expected == wanted);
         if waited.all(|row| row.state.as_deref() == Some(state)) {

@@ -76,6 +76,27 @@ async fn each_pods_node_is_asked_and_says_how_many_were_ended() {
 }
 
 #[tokio::test]
+async fn pods_of_one_name_on_two_nodes_are_two() {
+    let directory = tempfile::tempdir().unwrap();
+    let pods = |state: &str| ("/pods", json!([pod("teller", state)]));
+    let reset = |ended: u64| ("/reset?pod=bank%2Fteller&enrolled=true", json!({ "ended": ended, "left": 0 }));
+    at(directory.path(), "n1", [pods("wired"), reset(3)]);
+    at(directory.path(), "n2", [pods("wired"), reset(5)]);
+    at(directory.path(), "n3", [pods("wired")]);
+    at(directory.path(), "n4", [pods("pending"), reset(7)]);
+    let (table, json, outcome) =
+        asked(directory.path(), &["enroll", "bank", "--reset", "--timeout", "1s"]).await.unwrap();
+    assert_eq!(outcome, Outcome::No);
+    let of = |field: &str| json["pods"].as_array().unwrap().iter().map(|row| row[field].clone()).collect();
+    let ended: Vec<Value> = of("ended");
+    assert_eq!(ended, [json!(3), json!(5), Value::Null, Value::Null], "{table}");
+    let states: Vec<Value> = of("state");
+    assert_eq!(states, ["wired", "wired", "wired", "pending"], "{table}");
+    let reasons: Vec<Value> = of("reason");
+    assert!(reasons[2].as_str().unwrap().contains("not ended: node n3: "), "{table}");
+}
+
+#[tokio::test]
 async fn what_could_not_be_ended_is_said_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     at(
@@ -111,5 +132,17 @@ async fn labels_of_a_run_directory_are_in_its_manifests() {
         let error =
             asked(directory.path(), &[command, "pod/bank/x", "--reset"]).await.unwrap_err().to_string();
         assert!(error.starts_with("no node has a pod `bank/x`"), "{error}");
+    }
+}
+
+/// It names no pods, and would be of no help against ending too much if it were passed over.
+#[tokio::test]
+async fn a_single_node_is_not_taken() {
+    for command in ["enroll", "unenroll"] {
+        let line = ["meshctl", "--node", "n1", command, "bank", "--reset"];
+        let arguments = Arguments::try_parse_from(line).unwrap();
+        let Command::Question(question) = &arguments.command else { panic!("no question") };
+        let refused = super::super::answered(&arguments, question).await.map(|_| ()).unwrap_err();
+        assert!(refused.to_string().starts_with("--node is for questions"), "{refused}");
     }
 }
