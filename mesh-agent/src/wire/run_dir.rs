@@ -101,12 +101,14 @@ pub(super) fn share(path: &Path, relay_uid: u32, relay_gid: u32) -> Result<(), R
 
 /// The directory itself: what is looked at is what is changed, whatever its name leads to meanwhile.
 fn open(path: &Path) -> Result<File, RunDirError> {
+    // Without a slash or dot at its end: either would have the kernel follow a link there.
+    let path = path.components().collect::<PathBuf>();
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path);
     let is_link = || path.symlink_metadata().is_ok_and(|found| found.is_symlink());
     match opened {
-        Err(_) if is_link() => Err(RunDirError::Link { path: path.to_owned() }),
-        opened => opened.map_err(failed("opening", path)),
+        Err(_) if is_link() => Err(RunDirError::Link { path }),
+        opened => opened.map_err(failed("opening", &path)),
     }
 }
 
@@ -133,7 +135,8 @@ fn is_open(found: Access, uid: u32, gid: u32) -> bool {
 const FILES: [&str; 7] =
     ["wire.sock", "sockets.sock", "takeover.sock", "admin.sock", "access.log", "snapshot", "node.pem"];
 
-/// Removes what agents left in the directory, and nothing else.
+/// Removes what agents left in the directory, and nothing else. They make no directories: one under such a name is
+/// somebody else's, and stays.
 ///
 /// # Errors
 /// When something of theirs cannot be removed.
@@ -144,8 +147,14 @@ pub(super) fn empty(path: &Path) -> Result<(), RunDirError> {
     };
     for entry in entries {
         let entry = entry.map_err(failed("listing", path))?;
-        if is_an_agents(&entry.file_name().to_string_lossy()) {
-            fs::remove_file(entry.path()).map_err(failed("removing", &entry.path()))?;
+        if !is_an_agents(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        match fs::remove_file(entry.path()) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                tracing::warn!(path = %entry.path().display(), "a directory, which no agent makes, is left there");
+            }
+            removed => removed.map_err(failed("removing", &entry.path()))?,
         }
     }
     Ok(())
@@ -171,13 +180,14 @@ mod tests {
         for name in ["wire.sock.new", "node.pem", "access.log.1", "snapshot", "snapshots", "else"] {
             std::fs::write(directory.path().join(name), "").unwrap();
         }
+        std::fs::create_dir(directory.path().join("takeover.sock.new")).unwrap();
         empty(directory.path()).unwrap();
         let mut left: Vec<_> = std::fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort_unstable();
-        assert_eq!(left, ["else", "snapshots"]);
+        assert_eq!(left, ["else", "snapshots", "takeover.sock.new"]);
         assert!(empty(&directory.path().join("none")).is_ok());
     }
 
@@ -223,8 +233,11 @@ mod tests {
         std::fs::create_dir(&target).unwrap();
         std::fs::set_permissions(&target, Permissions::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        let refused = share(&link, 65532, 65532).unwrap_err().to_string();
-        assert!(refused.contains("is a symbolic link"), "{refused}");
+        for end in ["", "/", "//", "/."] {
+            let link = format!("{}{end}", link.display());
+            let refused = share(Path::new(&link), 65532, 65532).unwrap_err().to_string();
+            assert!(refused.contains("is a symbolic link"), "{link}: {refused}");
+        }
         assert_eq!((mode(&target), target.metadata().unwrap().gid()), (0o755, 0));
 
         std::os::unix::fs::chown(&target, Some(65532), None).expect("this test needs root");

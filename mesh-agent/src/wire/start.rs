@@ -109,17 +109,18 @@ pub(super) fn run(options: &Options) -> Result<(), StartError> {
     platform::check_kernel()?;
     let (hierarchy, cgroup_root) = Hierarchy::find(&options.cgroup_root)?;
     let (shown_root, depth) = (cgroup_root.display().to_string(), hierarchy.level(&cgroup_root));
+    let relay_uid = options.relay_uid.unwrap_or_else(|| nix::unistd::Uid::effective().as_raw());
+    let relay_gid = options.relay_gid.unwrap_or(relay_uid);
+    let pod_dir = options.pod_dir.as_ref().unwrap_or(&options.run_dir);
+    // Before a wire that runs is asked to give way: for one that cannot start it would do so for nothing.
+    run_dir::share(&options.run_dir, relay_uid, relay_gid)?;
+    run_dir::share(pod_dir, relay_uid, relay_gid)?;
     let (pins, left) = take_pins(options)?;
     let (programs, adopted) = Programs::load(&pins)?;
     let mut links = Links::adopt(pins.links(), &cgroup_root, Arc::new(programs))?;
     for hook in ALWAYS {
         links.attach_cgroup(hook)?;
     }
-    let relay_uid = options.relay_uid.unwrap_or_else(|| nix::unistd::Uid::effective().as_raw());
-    let relay_gid = options.relay_gid.unwrap_or(relay_uid);
-    let pod_dir = options.pod_dir.as_ref().unwrap_or(&options.run_dir);
-    run_dir::share(&options.run_dir, relay_uid, relay_gid)?;
-    run_dir::share(pod_dir, relay_uid, relay_gid)?;
     let server = Server::bind(&pod_dir.join("wire.sock"), relay_uid)?;
     let channel = Channel::bind(&pod_dir.join(sockets::NAME), relay_uid)?;
     let takeover = Takeover::bind(&options.run_dir.join(takeover::NAME))?;
