@@ -21,7 +21,7 @@ use super::reset::{Order, reset};
 use super::roster::{Roster, Wired};
 use super::sockets::{Socket, Sockets};
 use super::sweep::Sweep;
-use crate::handover::{Ended, FlowEvent, FromWire};
+use crate::handover::{Answer, Ended, FlowEvent, FromWire};
 use crate::sys::clock;
 
 /// How often flows without a socket are looked for.
@@ -119,7 +119,10 @@ impl Enforcer {
                 self.forget_datagrams(addresses);
             }
             Work::Reset(order) => {
-                let answer = reset(&self.maps, &self.older, order);
+                let answer = match order.overtaken(&pods, Instant::now()) {
+                    Some(why) => Answer::Failed(why),
+                    None => reset(&self.maps, &self.older, order),
+                };
                 self.outbox.say(FromWire::Answer { id: order.id, answer });
             }
         }

@@ -29,6 +29,7 @@ pub(super) enum Ask {
 pub(super) struct Netlink {
     socket: Socket,
     sequence: u32,
+    undecoded: usize,
 }
 
 impl Netlink {
@@ -42,20 +43,26 @@ impl Netlink {
         socket.connect(&SocketAddr::new(0, 0))?;
         // A dump of tens of thousands of sockets comes faster than it is read.
         socket.set_rx_buf_sz(4_u32 << 20)?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, sequence: 0, undecoded: 0 })
+    }
+
+    /// How many messages of the last answer did not decode.
+    pub(super) const fn undecoded(&self) -> usize {
+        self.undecoded
     }
 
     /// Sends one request and gives every answer to `each`.
     ///
     /// # Errors
     /// What the kernel answers, or a failing socket. An answer that does not decode is skipped: it
-    /// is about an object of a kind this version does not know.
+    /// is about an object of a kind this version does not know. [`Self::undecoded`] counts them.
     pub(super) fn ask<Q, A>(&mut self, question: Q, ask: Ask, mut each: impl FnMut(A)) -> io::Result<()>
     where
         Q: NetlinkSerializable + Into<NetlinkPayload<Q>>,
         A: NetlinkDeserializable,
     {
         self.sequence = self.sequence.wrapping_add(1);
+        self.undecoded = 0;
         let mut header = NetlinkHeader::default();
         header.sequence_number = self.sequence;
         header.flags = NLM_F_REQUEST
@@ -83,7 +90,7 @@ impl Netlink {
 
     /// Reads the messages of one datagram; tells whether the answer is complete.
     fn take<A: NetlinkDeserializable>(
-        &self,
+        &mut self,
         mut answers: &[u8],
         ask: Ask,
         each: &mut impl FnMut(A),
@@ -91,7 +98,10 @@ impl Netlink {
         while let Some(length) = answers.first_chunk::<4>().map(|l| u32::from_ne_bytes(*l) as usize) {
             let Some(one) = answers.get(..length).filter(|_| length >= 16) else { break };
             answers = answers.get(length.next_multiple_of(4)..).unwrap_or_default();
-            let Ok(message) = NetlinkMessage::<A>::deserialize(one) else { continue };
+            let Ok(message) = NetlinkMessage::<A>::deserialize(one) else {
+                self.undecoded += 1;
+                continue;
+            };
             if message.header.sequence_number != self.sequence {
                 continue;
             }

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::time::{Duration, Instant};
 
 use mesh_ebpf::abi::{Flow, Origin, Pod};
 
@@ -13,8 +14,12 @@ use super::judge::{Connection, Known, accepted_by_the_tunnel};
 use super::maps::Maps;
 use super::older::Older;
 use super::roster::Wired;
-use super::sockets::{Socket, Sockets};
+use super::sockets::{Record, Socket, Sockets};
 use crate::handover::{Answer, Reset};
+
+/// How long after it was asked for it is done at all: shorter than relay waits for the answer, so that what has
+/// not begun by then is not done behind the back of who asked.
+const WITHIN: Duration = Duration::from_secs(4);
 
 /// A pod whose connections from before are to be ended.
 #[derive(Debug)]
@@ -25,34 +30,69 @@ pub(super) struct Order {
     pub(super) pod: Wired,
     /// It is in the mesh.
     pub(super) enrolled: bool,
+    /// When it was asked for.
+    pub(super) asked: Instant,
+}
+
+impl Order {
+    /// Why it is not to be done any more, given the pods that are wired now.
+    pub(super) fn overtaken(&self, wired: &[Wired], now: Instant) -> Option<String> {
+        let Self { pod, enrolled, asked, .. } = self;
+        if now.duration_since(*asked) > WITHIN {
+            return Some(format!(
+                "pod {}: other work on open connections took longer than {} seconds; nothing was ended, try again",
+                pod.uid,
+                WITHIN.as_secs()
+            ));
+        }
+        let now = wired.iter().find(|one| one.uid == pod.uid).map(|one| one.entry.wired_at);
+        let expected = enrolled.then_some(pod.entry.wired_at);
+        (now != expected).then(|| {
+            format!(
+                "pod {}: it came into the mesh or left it meanwhile; nothing was ended, try again",
+                pod.uid
+            )
+        })
+    }
 }
 
 /// What is known of connections from before.
 struct Before<'a, K> {
     known: &'a K,
     pod: &'a Pod,
-    /// When sockets with a record were opened, by cookie.
-    recorded: HashMap<u64, u64>,
+    /// Records of sockets, by cookie.
+    recorded: HashMap<u64, Record>,
     /// Noted when the pod was wired.
     noted: HashSet<u64>,
 }
 
 impl<K: Known> Before<'_, K> {
-    /// Whether a connection of the wired pod with somebody else began without the mesh.
-    fn is_older(&self, connection: &Connection) -> bool {
+    /// Whether a connection of the wired pod with somebody else began without the mesh. `half_closed` says that
+    /// the peer has closed its side: of a peer on this node only its own flow tells, which ends with it.
+    fn is_older(&self, connection: &Connection, half_closed: bool) -> bool {
         let Connection { tuple, cookie, .. } = connection;
         if self.pod.owns(&tuple.destination) {
+            return false;
+        }
+        let record = self.recorded.get(cookie);
+        if of_the_agent(self.known, record, connection) {
             return false;
         }
         if self.noted.contains(cookie) {
             return true;
         }
         let since = self.pod.wired_at;
-        let recorded = self.recorded.get(cookie).is_some_and(|at| *at >= since);
         let own = self.known.flow(tuple).filter(|flow| flow.cookie == *cookie);
         let judged = [own, self.known.flow(&tuple.reversed())];
-        let seen = recorded || judged.iter().flatten().any(|flow| flow.opened_at >= since);
-        !seen && !accepted_by_the_tunnel(self.known, tuple)
+        let mut opened = judged
+            .iter()
+            .flatten()
+            .map(|flow| flow.opened_at)
+            .chain(record.map(|record| record.opened_at))
+            .peekable();
+        let untold = opened.peek().is_none();
+        let seen = opened.any(|at| at >= since);
+        !(seen || (untold && half_closed) || accepted_by_the_tunnel(self.known, tuple))
     }
 
     /// Whether the agent carries a connection of the application.
@@ -64,6 +104,14 @@ impl<K: Known> Before<'_, K> {
             || delivered
                 .is_some_and(|flow| flow.origin == Origin::Agent as u8 && flow.flags & Flow::DELIVERY != 0)
     }
+}
+
+/// Whether a socket in a pod's namespace is the agent's own, dialling: a tunnel, or a delivery.
+pub(super) fn of_the_agent(known: &impl Known, record: Option<&Record>, connection: &Connection) -> bool {
+    let Connection { tuple, cookie, .. } = connection;
+    let flow = known.flow(tuple).filter(|flow| flow.cookie == *cookie);
+    let origins = [flow.map(|flow| flow.origin), record.map(|record| record.origin)];
+    origins.into_iter().flatten().any(|origin| origin == Origin::Agent as u8)
 }
 
 /// Does it, and answers.
@@ -109,9 +157,23 @@ fn from_before(maps: &Maps, older: &Older, pod: &Wired, sockets: &mut Sockets) -
     // In this order: of a connection that begins meanwhile there is a record before there is a socket.
     let open = sockets.tcp(false)?;
     let recorded = sockets.recorded(maps.socket_storage())?;
-    let before = Before { known: maps, pod: &pod.entry, recorded, noted: older.of(&pod.uid) };
-    let one = |socket: &Socket| socket.has_peer() && !socket.arriving && before.is_older(&connection(socket));
-    Ok(open.into_iter().filter(one).collect())
+    let mut before = Before { known: maps, pod: &pod.entry, recorded, noted: older.of(&pod.uid) };
+    let mut doomed: Vec<Socket> =
+        open.into_iter().filter(|socket| socket.has_peer() && !socket.arriving).collect();
+    doomed.retain(|socket| before.is_older(&connection(socket), socket.half_closed));
+    if doomed.is_empty() {
+        return Ok(doomed);
+    }
+    // A listing can miss a socket when another one ends meanwhile, and a peer can have closed since the first, with
+    // which its flow goes: only after it has the other side seen it.
+    let closed: HashSet<u64> =
+        sockets.tcp(false)?.iter().filter(|socket| socket.half_closed).map(Socket::cookie).collect();
+    before.recorded.extend(sockets.recorded(maps.socket_storage())?);
+    doomed.retain(|socket| {
+        let half_closed = socket.half_closed || closed.contains(&socket.cookie());
+        before.is_older(&connection(socket), half_closed)
+    });
+    Ok(doomed)
 }
 
 fn carried(maps: &Maps, pod: &Wired, sockets: &mut Sockets) -> io::Result<Vec<Socket>> {
@@ -120,7 +182,8 @@ fn carried(maps: &Maps, pod: &Wired, sockets: &mut Sockets) -> io::Result<Vec<So
     Ok(sockets.tcp(false)?.into_iter().filter(one).collect())
 }
 
-fn connection(socket: &Socket) -> Connection {
+/// As its socket shows it.
+pub(super) fn connection(socket: &Socket) -> Connection {
     Connection { tuple: socket.outgoing(), cookie: socket.cookie(), listening: false }
 }
 

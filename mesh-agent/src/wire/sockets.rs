@@ -12,7 +12,8 @@ use std::net::IpAddr;
 use mesh_ebpf::abi::{FlowKey, TCP, UDP};
 use mesh_ebpf::address::Address;
 use netlink_packet_sock_diag::constants::{
-    AF_INET, AF_INET6, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
+    AF_INET, AF_INET6, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_ESTABLISHED, TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV,
+    TCP_SYN_SENT,
 };
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
@@ -21,6 +22,8 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use super::netlink::{Ask, Netlink};
 use crate::sys::netns::Netns;
+
+pub(super) use records::Record;
 
 /// How a TCP connection goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +53,8 @@ pub(super) struct Socket {
     pub(super) listening: bool,
     /// It is being accepted: hooks have not seen it yet.
     pub(super) arriving: bool,
+    /// Its peer has closed its own side, and may be gone.
+    pub(super) half_closed: bool,
     /// How it goes, where that was asked for and it is established.
     pub(super) progress: Option<Progress>,
 }
@@ -176,6 +181,7 @@ impl Sockets {
             remote: (Address::UNSPECIFIED, 1),
             listening: false,
             arriving: false,
+            half_closed: false,
             progress: None,
         })
     }
@@ -193,6 +199,7 @@ fn socket(protocol: u8, response: &InetResponse) -> Socket {
         remote: (one_form(id.destination_address), id.destination_port),
         listening: protocol == TCP && response.header.state == TCP_LISTEN,
         arriving: protocol == TCP && response.header.state == TCP_SYN_RECV,
+        half_closed: [TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING].contains(&response.header.state),
         progress: response.nlas.iter().find_map(|nla| match nla {
             Nla::TcpInfo(info) if established => Some(read_progress(info)),
             _ => None,
@@ -257,6 +264,13 @@ mod tests {
             assert_eq!(one.progress.unwrap().bytes_received, 0);
             let other = all.iter().find(|socket| socket.remote.1 == port).unwrap();
             assert_eq!(other.progress.unwrap().bytes_received, 5);
+            assert!(!one.half_closed && !other.half_closed);
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            let all = sockets.tcp(false).unwrap();
+            let half_closed = |local: u16| {
+                all.iter().find(|socket| socket.local.1 == local && !socket.listening).unwrap().half_closed
+            };
+            assert!(half_closed(other.local.1) && !half_closed(port), "the server waits for its own close");
             sockets.destroy(one).unwrap();
             sockets.destroy(one).unwrap();
             let error = client.read(&mut bytes).unwrap_err();

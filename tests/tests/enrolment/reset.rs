@@ -157,13 +157,13 @@ fn of_a_pod_that_is_not_in_the_mesh_nothing_is_ended() {
     assert!(held.is_open());
 }
 
-#[test]
-fn what_the_agents_carry_for_a_pod_that_left_ends_at_both_ends() {
+/// A namespace whose traffic all goes through the tunnel, and a connection in it from `client` to `server`.
+fn sealed(name: &str) -> (Testbed, SocketAddr, Held) {
     scene::need_root();
     let config = "apiVersion: mesh.internal/v1alpha1\nkind: MeshConfig\nmetadata: {name: default}\n\
                   spec: {namespaces: [{names: [sealed], encryption: Always}]}\n";
     let bed = Testbed::builder()
-        .name(format!("reset-{}", std::process::id()))
+        .name(format!("{name}-{}", std::process::id()))
         .manifest(config)
         .manifest(enrolled_namespace("sealed"))
         .manifest(pod_with("sealed", "server", "", "", SERVE))
@@ -175,14 +175,24 @@ fn what_the_agents_carry_for_a_pod_that_left_ends_at_both_ends() {
         bed.wait_wired("sealed", pod, SOON).unwrap();
     }
     let to = port_in(&bed, "sealed", "server");
-    eventually(&bed, "the way through the tunnel", SOON, || {
+    wait_tunnel(&bed, to);
+    let held = Held::open(&bed, "sealed", "client", to, LONG);
+    let flows = scene::counts::flows_from(&bed, &held.source);
+    assert!(flows.is_empty() || flows[0]["destination"] != to.to_string(), "it is tunnelled: {flows:?}");
+    (bed, to, held)
+}
+
+fn wait_tunnel(bed: &Testbed, to: SocketAddr) {
+    eventually(bed, "the way through the tunnel", SOON, || {
         let argv = ["mesh-forge", "dial", &to.to_string(), "--timeout", "2500"];
         let words = scene::Words::of(&bed.exec("sealed", "client", &argv).unwrap());
         if words.count("ok") > 0 { Ok(()) } else { Err(format!("{words:?}")) }
     });
-    let mut held = Held::open(&bed, "sealed", "client", to, LONG);
-    let flows = scene::counts::flows_from(&bed, &held.source);
-    assert!(flows.is_empty() || flows[0]["destination"] != to.to_string(), "it is tunnelled: {flows:?}");
+}
+
+#[test]
+fn what_the_agents_carry_for_a_pod_that_left_ends_at_both_ends() {
+    let (bed, to, mut held) = sealed("reset");
     bed.apply(&pod_with("sealed", "server", OUT, "", SERVE)).unwrap();
     bed.wait_mesh_state("sealed", "server", "Plain", SOON).unwrap();
     assert!(held.is_open(), "what is open stays");
@@ -192,4 +202,23 @@ fn what_the_agents_carry_for_a_pod_that_left_ends_at_both_ends() {
     assert!(end.contains("ECONNRESET"), "{end}");
     assert_eq!(ended(&bed, "unenroll", "sealed", "server"), 0);
     drop(Held::open(&bed, "sealed", "client", to, LONG));
+}
+
+#[test]
+fn a_pod_that_comes_back_keeps_its_tunnels() {
+    let (bed, to, mut held) = sealed("back");
+    for (pod, command) in [("server", SERVE), ("client", IDLE)] {
+        bed.apply(&pod_with("sealed", pod, OUT, "", command)).unwrap();
+        bed.wait_mesh_state("sealed", pod, "Plain", SOON).unwrap();
+        bed.apply(&pod_with("sealed", pod, "", "", command)).unwrap();
+        bed.wait_wired("sealed", pod, SOON).unwrap();
+        assert!(held.is_open(), "what is open stays");
+        wait_tunnel(&bed, to);
+        let mut newer = Held::open(&bed, "sealed", "client", to, LONG);
+        let known = pod_in_dump(&bed, "sealed", pod).unwrap();
+        assert_eq!(known["preexistingConnections"], 0, "the tunnels of {pod} are the agent's");
+        assert_eq!(ended(&bed, "enroll", "sealed", pod), 0, "of {pod}");
+        wait_tunnel(&bed, to);
+        assert!(held.is_open() && newer.is_open(), "both are in tunnels of {pod}");
+    }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::AdminError;
 use super::query::Query;
 use crate::handover::{Answer, Question, Reset};
-use crate::relay::node::Node;
+use crate::relay::node::{AskError, Node};
 
 /// What became of them.
 #[derive(Debug, Serialize)]
@@ -30,11 +30,13 @@ pub(super) async fn reset(node: &Node, query: &Query) -> Result<Done, AdminError
         }
     };
     let uid = uid(node, pod).ok_or_else(|| AdminError::Unknown { what: "pod", name: pod.to_owned() })?;
-    match node.ask(Question::Reset { uid: uid.clone(), enrolled }).await? {
-        Answer::Reset(Reset { ended, left }) => {
-            node.telemetry.borrow().reset(ended);
-            Ok(Done { pod: pod.to_owned(), uid, ended, left })
-        }
+    let answer =
+        node.ask(Question::Reset { uid: uid.clone(), enrolled }).await.map_err(|error| match error {
+            AskError::TimedOut => AskError::Failed(format!("{error}: they may still be ended")),
+            other => other,
+        });
+    match answer? {
+        Answer::Reset(Reset { ended, left }) => Ok(Done { pod: pod.to_owned(), uid, ended, left }),
         _ => Err(AdminError::Mismatch),
     }
 }

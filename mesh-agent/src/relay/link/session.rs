@@ -11,7 +11,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::frames;
-use crate::handover::{Answer, FrameError, FromWire, ToWire, VERSION};
+use crate::handover::{Answer, FrameError, FromWire, Reset, ToWire, VERSION};
 use crate::relay::node::{Asked, Node};
 
 /// Messages told between two looks at the connection.
@@ -144,6 +144,10 @@ async fn listen(
                 node.link.pods_changed.notify_one();
             }
             FromWire::Answer { id, answer } => {
+                // Also when nobody waits for it any more.
+                if let Answer::Reset(Reset { ended, .. }) = &answer {
+                    node.telemetry.borrow().reset(*ended);
+                }
                 if let Some(asker) = owed.borrow_mut().remove(&id) {
                     // An asker that gave up is none of wire's business.
                     let _ = asker.send(answer);

@@ -1,13 +1,15 @@
 //! Late enrolment (SEMANTICS 1.2): what a pod had open before it was wired.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Instant;
 
-use mesh_ebpf::abi::{Class, Pod};
+use mesh_ebpf::abi::{Class, Pod, TUNNEL_PORT};
 
 use super::super::apply::namespace;
 use super::super::enforce::Work;
+use super::super::judge::accepted_by_the_tunnel;
 use super::super::plan::Action;
-use super::super::reset::Order;
+use super::super::reset::{Order, connection, of_the_agent};
 use super::super::roster::Wired;
 use super::super::sockets::{Socket, Sockets};
 use super::Node;
@@ -52,8 +54,28 @@ impl Node {
         let netns = namespace(entry.netns, processes)?;
         let mut sockets = Sockets::of(&netns).ok()?;
         let mut open = sockets.tcp(false).ok()?;
-        open.retain(Socket::has_peer);
+        // Connections to the tunnel's port are the application's only where it listens there itself.
+        let serves = open.iter().any(|socket| socket.listening && socket.local.1 == TUNNEL_PORT);
+        open.retain(|socket| socket.has_peer() && !entry.owns(&socket.remote.0));
+        self.leave_out_the_agents(&uid, &mut sockets, &mut open, serves);
         Some(Found { uid, sockets, open })
+    }
+
+    /// A pod that was in the mesh before has tunnels from that time, which go on.
+    fn leave_out_the_agents(&self, uid: &str, sockets: &mut Sockets, open: &mut Vec<Socket>, serves: bool) {
+        if open.is_empty() {
+            return;
+        }
+        let maps = &self.parts.kernel.maps;
+        let recorded = sockets.recorded(maps.socket_storage()).unwrap_or_else(|error| {
+            tracing::error!(pod = uid, %error, "which sockets are the agent's is told by the published flows alone");
+            HashMap::new()
+        });
+        open.retain(|socket| {
+            let connection = connection(socket);
+            let arrived = !serves && accepted_by_the_tunnel(maps, &connection.tuple);
+            !arrived && !of_the_agent(maps, recorded.get(&connection.cookie), &connection)
+        });
     }
 
     /// After it: destroys them where mTLS is required, counts them otherwise.
@@ -87,7 +109,7 @@ impl Node {
     /// answers, or this when it cannot be.
     pub(super) fn reset(&self, id: u64, uid: &str, enrolled: bool) {
         match self.to_reset(uid, enrolled) {
-            Ok(pod) => self.send(Work::Reset(Order { id, pod, enrolled })),
+            Ok(pod) => self.send(Work::Reset(Order { id, pod, enrolled, asked: Instant::now() })),
             Err(why) => {
                 let answer = Answer::Failed(format!("pod {uid}: {why}"));
                 self.parts.outbox.say(FromWire::Answer { id, answer });

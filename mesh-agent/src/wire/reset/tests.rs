@@ -1,12 +1,15 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use mesh_ebpf::abi::{Flow, FlowKey, Origin, Pod, ProbeKey, Settings, TCP, TUNNEL_PORT, Workload};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::{CidrKey, Ruling, RulingKey, Rulings, SetId};
 
 use super::super::judge::{Connection, Known};
-use super::Before;
+use super::super::roster::Wired;
+use super::super::sockets::Record;
+use super::{Before, Order, WITHIN};
 
 const POD: Address = Address::v4([10, 0, 0, 2]);
 const POD6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
@@ -101,66 +104,125 @@ fn flow(origin: Origin, cookie: u64, opened_at: u64, flags: u8) -> Flow {
     }
 }
 
-/// Whether one is older, given flows (by the pod's tuple, or the other side's), records and what was noted.
-fn older(
-    connection: &Connection,
+/// What is known of a connection: flows by the pod's tuple and by the other side's, a record, what was noted, and
+/// whether the peer has closed.
+#[derive(Clone, Copy)]
+struct Told {
     own: Option<Flow>,
     theirs: Option<Flow>,
-    recorded: Option<u64>,
+    record: Option<Record>,
     noted: bool,
-) -> bool {
+    half_closed: bool,
+}
+
+const NOTHING: Told = Told { own: None, theirs: None, record: None, noted: false, half_closed: false };
+
+fn older(connection: &Connection, told: Told) -> bool {
     let mut flows = Flows::default();
-    flows.0.extend(own.map(|flow| (connection.tuple, flow)));
-    flows.0.extend(theirs.map(|flow| (connection.tuple.reversed(), flow)));
+    flows.0.extend(told.own.map(|flow| (connection.tuple, flow)));
+    flows.0.extend(told.theirs.map(|flow| (connection.tuple.reversed(), flow)));
     let pod = pod();
     let before = Before {
         known: &flows,
         pod: &pod,
-        recorded: recorded.map(|at| (COOKIE, at)).into_iter().collect(),
-        noted: noted.then_some(COOKIE).into_iter().collect(),
+        recorded: told.record.map(|record| (COOKIE, record)).into_iter().collect(),
+        noted: told.noted.then_some(COOKIE).into_iter().collect(),
     };
-    before.is_older(connection)
+    before.is_older(connection, told.half_closed)
+}
+
+fn record(origin: Origin, opened_at: u64) -> Option<Record> {
+    Some(Record { opened_at, origin: origin as u8 })
 }
 
 #[test]
 fn what_no_program_saw_begin_since_the_pod_was_wired_is_older() {
     let one = connection(7000, OTHER);
-    assert!(older(&one, None, None, None, false));
+    assert!(older(&one, NOTHING));
     // It was opened by the mesh's client, or in an earlier time of the pod's in the mesh.
     for at in [0, WIRED - 1] {
-        assert!(older(&one, Some(flow(Origin::Pod, COOKIE, at, 0)), None, Some(at), false));
-        assert!(older(&one, None, Some(flow(Origin::Pod, 3, at, 0)), None, false));
+        let own = Some(flow(Origin::Pod, COOKIE, at, 0));
+        assert!(older(&one, Told { own, record: record(Origin::Pod, at), ..NOTHING }));
+        assert!(older(&one, Told { theirs: Some(flow(Origin::Pod, 3, at, 0)), ..NOTHING }));
     }
     // Another socket's flow, of a tuple that is in use again.
-    assert!(older(&one, Some(flow(Origin::Pod, 3, WIRED, 0)), None, None, false));
+    assert!(older(&one, Told { own: Some(flow(Origin::Pod, 3, WIRED, 0)), ..NOTHING }));
 }
 
 #[test]
 fn what_the_mesh_saw_begin_is_not() {
     let one = connection(7000, OTHER);
     for at in [WIRED, WIRED + 1] {
-        assert!(
-            !older(&one, None, None, Some(at), false),
-            "an unproven client's, or one without room in the map"
-        );
+        for origin in [Origin::Pod, Origin::Unproven] {
+            let told = Told { record: record(origin, at), ..NOTHING };
+            assert!(!older(&one, told), "an unproven client's, or one without room in the map");
+        }
         for origin in [Origin::Pod, Origin::Agent] {
-            assert!(!older(&one, Some(flow(origin, COOKIE, at, 0)), None, None, false));
+            assert!(!older(&one, Told { own: Some(flow(origin, COOKIE, at, 0)), ..NOTHING }));
         }
         for origin in [Origin::Pod, Origin::Host, Origin::Agent] {
-            assert!(!older(&one, None, Some(flow(origin, 3, at, 0)), None, false));
+            assert!(!older(&one, Told { theirs: Some(flow(origin, 3, at, 0)), ..NOTHING }));
         }
     }
-    assert!(!older(&connection(TUNNEL_PORT, OTHER), None, None, None, false), "a tunnel that came in");
+    assert!(!older(&connection(TUNNEL_PORT, OTHER), NOTHING), "a tunnel that came in");
     for own in [POD, POD6.into()] {
-        assert!(!older(&connection(7000, own), None, None, None, true), "within the pod");
+        assert!(!older(&connection(7000, own), Told { noted: true, ..NOTHING }), "within the pod");
     }
 }
 
 #[test]
+fn the_agents_own_are_not_whenever_they_began() {
+    let one = connection(40001, OTHER);
+    for noted in [false, true] {
+        for at in [0, WIRED - 1, WIRED] {
+            let own = Some(flow(Origin::Agent, COOKIE, at, 0));
+            assert!(!older(&one, Told { own, noted, ..NOTHING }), "a tunnel of an earlier time in the mesh");
+            let unpublished = Told { record: record(Origin::Agent, at), noted, ..NOTHING };
+            assert!(!older(&one, unpublished), "one without room in the map");
+        }
+    }
+    let another = Some(flow(Origin::Agent, 3, 0, 0));
+    assert!(older(&one, Told { own: another, ..NOTHING }), "another socket's flow");
+}
+
+#[test]
+fn of_what_the_peer_has_closed_nothing_known_says_nothing() {
+    let one = connection(7000, OTHER);
+    let closed = Told { half_closed: true, ..NOTHING };
+    assert!(!older(&one, closed), "the client's flow ended with its socket");
+    assert!(older(&one, Told { noted: true, ..closed }));
+    for at in [0, WIRED - 1] {
+        assert!(older(&one, Told { record: record(Origin::Unproven, at), ..closed }));
+        assert!(older(&one, Told { theirs: Some(flow(Origin::Pod, 3, at, 0)), ..closed }));
+    }
+    assert!(!older(&one, Told { record: record(Origin::Unproven, WIRED), ..closed }));
+}
+
+#[test]
 fn what_was_noted_at_wiring_is_older_whatever_is_known_of_it() {
+    let noted = Told { noted: true, ..NOTHING };
     let there = Some(flow(Origin::Pod, 3, WIRED + 1, 0));
-    assert!(older(&connection(7000, OTHER), None, there, Some(WIRED + 1), true));
-    assert!(older(&connection(TUNNEL_PORT, OTHER), None, None, None, true));
+    let told = Told { theirs: there, record: record(Origin::Unproven, WIRED + 1), ..noted };
+    assert!(older(&connection(7000, OTHER), told));
+    // The application's, where it listens at the tunnel's port itself.
+    assert!(older(&connection(TUNNEL_PORT, OTHER), noted));
+}
+
+#[test]
+fn an_order_is_not_done_late_nor_after_the_pod_came_or_left() {
+    let asked = Instant::now();
+    let wired = |wired_at| Wired { uid: "u-1".to_owned(), entry: Pod { wired_at, ..pod() }, pid: 1 };
+    let order = |enrolled| Order { id: 1, pod: wired(WIRED), enrolled, asked };
+    let soon = asked + Duration::from_secs(1);
+    let same = [wired(WIRED)];
+    assert_eq!(order(true).overtaken(&same, soon), None);
+    assert_eq!(order(false).overtaken(&[], soon), None);
+    let why = "pod u-1: it came into the mesh or left it meanwhile; nothing was ended, try again";
+    for (enrolled, now) in [(true, &[][..]), (true, &[wired(WIRED + 1)]), (false, &same)] {
+        assert_eq!(order(enrolled).overtaken(now, soon).as_deref(), Some(why));
+    }
+    let late = order(true).overtaken(&same, asked + WITHIN + Duration::from_millis(1)).unwrap();
+    assert!(late.contains("longer than 4 seconds; nothing was ended"), "{late}");
 }
 
 #[test]

@@ -30,12 +30,21 @@ const NESTED: u16 = 0x8000;
 /// Length and type.
 const HEADER: usize = 4;
 
+/// What is read of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Record {
+    /// When the socket was opened.
+    pub(in super::super) opened_at: u64,
+    /// An [`abi::Origin`].
+    pub(in super::super) origin: u8,
+}
+
 impl Sockets {
-    /// When those TCP sockets were opened that have a record in this storage, by their cookies.
+    /// The records of those TCP sockets that have one in this storage, by their cookies.
     ///
     /// # Errors
-    /// When the kernel refuses.
-    pub(in super::super) fn recorded(&mut self, storage: BorrowedFd<'_>) -> io::Result<HashMap<u64, u64>> {
+    /// When the kernel refuses, or answers what cannot be read: what is missing would be taken for no record.
+    pub(in super::super) fn recorded(&mut self, storage: BorrowedFd<'_>) -> io::Result<HashMap<u64, Record>> {
         let mut found = HashMap::new();
         for family in [AF_INET, AF_INET6] {
             let inet = InetRequest {
@@ -49,19 +58,25 @@ impl Sockets {
             self.0.ask(request, Ask::Dump, |answer: SockDiagMessage| {
                 let SockDiagMessage::InetResponse(response) = answer else { return };
                 let cookie = u64::from_ne_bytes(response.header.socket_id.cookie);
-                let opened = response.nlas.iter().find_map(|nla| match nla {
-                    Nla::Other(other) => opened_at(other),
+                let record = response.nlas.iter().find_map(|nla| match nla {
+                    Nla::Other(other) => record(other),
                     _ => None,
                 });
-                found.extend(opened.map(|at| (cookie, at)));
+                found.extend(record.map(|record| (cookie, record)));
             })?;
+            match self.0.undecoded() {
+                0 => {}
+                some => {
+                    return Err(io::Error::other(format!("{some} of the kernel's answers cannot be read")));
+                }
+            }
         }
         Ok(found)
     }
 }
 
 /// Of the storages of one socket, of which only one was asked for.
-fn opened_at(attribute: &DefaultNla) -> Option<u64> {
+fn record(attribute: &DefaultNla) -> Option<Record> {
     if attribute.kind() & !FLAGS != STORAGES {
         return None;
     }
@@ -72,7 +87,8 @@ fn opened_at(attribute: &DefaultNla) -> Option<u64> {
         return None;
     }
     let at = record.get(offset_of!(abi::Socket, opened_at)..)?.first_chunk()?;
-    Some(u64::from_ne_bytes(*at))
+    let origin = *record.get(offset_of!(abi::Socket, origin))?;
+    Some(Record { opened_at: u64::from_ne_bytes(*at), origin })
 }
 
 /// The first attribute of this number.
@@ -128,7 +144,7 @@ mod tests {
     use netlink_packet_core::DefaultNla;
     use proptest::prelude::*;
 
-    use super::{STORAGE, STORAGES, VALUE, abi, opened_at};
+    use super::{Record, STORAGE, STORAGES, VALUE, abi, record};
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
@@ -140,22 +156,24 @@ mod tests {
 
     #[test]
     fn a_record_is_read_where_the_kernel_writes_it() {
-        let mut record = vec![0; size_of::<abi::Socket>()];
+        let mut bytes = vec![0; size_of::<abi::Socket>()];
         let at = std::mem::offset_of!(abi::Socket, opened_at);
-        record[at..at + 8].copy_from_slice(&77_u64.to_ne_bytes());
-        let storage = [attribute(2, &5_u32.to_ne_bytes()), attribute(VALUE, &record)].concat();
-        let told = |kind, storage: &[u8]| opened_at(&DefaultNla::new(kind, attribute(STORAGE, storage)));
-        assert_eq!(told(STORAGES, &storage), Some(77));
-        assert_eq!(told(STORAGES | 0x8000, &storage), Some(77));
+        bytes[at..at + 8].copy_from_slice(&77_u64.to_ne_bytes());
+        bytes[std::mem::offset_of!(abi::Socket, origin)] = 4;
+        let storage = [attribute(2, &5_u32.to_ne_bytes()), attribute(VALUE, &bytes)].concat();
+        let expected = Some(Record { opened_at: 77, origin: 4 });
+        let told = |kind, storage: &[u8]| record(&DefaultNla::new(kind, attribute(STORAGE, storage)));
+        assert_eq!(told(STORAGES, &storage), expected);
+        assert_eq!(told(STORAGES | 0x8000, &storage), expected);
         assert_eq!(told(STORAGES + 1, &storage), None);
-        assert_eq!(told(STORAGES, &attribute(VALUE, &record[..40])), None);
+        assert_eq!(told(STORAGES, &attribute(VALUE, &bytes[..40])), None);
         assert_eq!(told(STORAGES, &[]), None);
     }
 
     proptest! {
         #[test]
-        fn any_attribute_is_a_time_or_nothing(kind in 18_u16..22, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = opened_at(&DefaultNla::new(kind, bytes));
+        fn any_attribute_is_a_record_or_nothing(kind in 18_u16..22, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = record(&DefaultNla::new(kind, bytes));
         }
     }
 }
