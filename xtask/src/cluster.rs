@@ -71,7 +71,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         Action::Kubeconfig => testbed::become_program(cluster(&["kubeconfig"])),
         Action::Down => testbed::become_program(cluster(&["down"])),
-        Action::Check { filter } => check(filter.as_deref()),
+        Action::Check { filter } => {
+            let tests = check(filter.as_deref())?;
+            anyhow::ensure!(
+                tests > 0,
+                "no test on a Kubernetes has `{}` in its name",
+                filter.as_deref().unwrap_or("")
+            );
+            Ok(())
+        }
     }
 }
 
@@ -86,15 +94,15 @@ pub(crate) fn can_be_checked() -> Result<()> {
 }
 
 /// Runs the tests that need a Kubernetes: on one that comes and goes with each, then those of the mesh on one that stays
-/// for all of them.
-pub(crate) fn check(filter: Option<&str>) -> Result<()> {
+/// for all of them. Gives the number of tests that were run.
+pub(crate) fn check(filter: Option<&str>) -> Result<usize> {
     can_be_checked()?;
     build()?;
     let _ = images::for_tests()?;
     let tested =
         suites::run(&["--test", "cluster", "--test", "kubernetes"], Choice { filter, ignored: true }, 1);
     let down = process::run(&mut cluster(&["down"]));
-    tested.and(down)
+    tested.and_then(|tests| down.map(|()| tests))
 }
 
 fn build() -> Result<()> {

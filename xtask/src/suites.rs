@@ -9,7 +9,7 @@ mod outcome;
 use std::{
     fmt::Display,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
     thread,
@@ -45,21 +45,25 @@ pub(crate) struct Choice<'a> {
     pub(crate) ignored: bool,
 }
 
-/// Builds the test programs that cargo knows by these arguments and runs them, as many at once as there are `lanes`.
-pub(crate) fn run(selection: &[&str], choice: Choice, lanes: usize) -> Result<()> {
+/// Builds the test programs that cargo knows by these arguments and runs them, as many at once as there are `lanes`; gives
+/// the number of tests that were run.
+pub(crate) fn run(selection: &[&str], choice: Choice, lanes: usize) -> Result<usize> {
     let suites = built(selection)?;
     let logs = workspace::root().join("target/test");
     fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let (mut failed, mut flaky) = (Vec::new(), Vec::new());
-    for (suite, ran) in side_by_side(&suites, choice, lanes)? {
+    let ran = side_by_side(&suites, choice, lanes)?;
+    let tests = ran.iter().map(|(_, ran)| outcome::begun(&ran.printed)).sum();
+    for (suite, ran) in ran.iter().filter(|(_, ran)| !ran.succeeded) {
         let names = outcome::failures(&ran.printed);
-        if names.is_empty() {
-            failed.push(format!("{} (no test of it by name; read its output)", suite.name));
+        if names.is_none() {
+            failed.push(format!("{} (it did not say which tests; read its output)", suite.name));
         }
-        for name in names {
+        for name in names.unwrap_or_default() {
             let shown = format!("{}: {name}", suite.name);
             let again = suite.run(choice, Some(name))?;
-            if again.succeeded { &mut flaky } else { &mut failed }.push(shown);
+            let passed = again.succeeded && outcome::one_passed(&again.printed);
+            if passed { &mut flaky } else { &mut failed }.push(shown);
         }
     }
     tell("failed once and passed when run again, which is a defect to be found", &flaky);
@@ -67,48 +71,49 @@ pub(crate) fn run(selection: &[&str], choice: Choice, lanes: usize) -> Result<()
     if !failed.is_empty() {
         bail!("{} failed in {} test programs", failed.len(), suites.len());
     }
-    Ok(())
+    Ok(tests)
 }
 
-/// Runs every program, and gives those that failed.
+/// Runs every program.
 fn side_by_side<'s>(suites: &'s [Suite], choice: Choice, lanes: usize) -> Result<Vec<(&'s Suite, Ran)>> {
     let waiting = Mutex::new(suites.iter());
     let lane = || -> Result<Vec<(&'s Suite, Ran)>> {
-        let mut failed = Vec::new();
+        let mut ran = Vec::new();
         while let Some(suite) = { waiting.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-            let ran = suite.run(choice, None)?;
-            if !ran.succeeded {
-                failed.push((suite, ran));
-            }
+            ran.push((suite, suite.run(choice, None)?));
         }
-        Ok(failed)
+        Ok(ran)
     };
     thread::scope(|scope| {
         let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
-        let mut failed = Vec::new();
+        let mut ran = Vec::new();
         for lane in lanes {
-            failed.extend(lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            ran.extend(lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
-        Ok(failed)
+        Ok(ran)
     })
 }
 
 struct Ran {
     succeeded: bool,
+    /// On its standard output, where the test harness says what became of the tests.
     printed: String,
 }
 
 impl Suite {
     /// Runs the tests of the choice, or the one of this name; prints what they print once they are done.
     fn run(&self, choice: Choice, only: Option<&str>) -> Result<Ran> {
-        let log = workspace::root().join("target/test").join(match only {
-            None => format!("{}.log", self.name),
-            Some(test) => format!("{}.{}.again.log", self.name, test.replace("::", ".")),
-        });
-        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let both = file.try_clone().with_context(|| format!("cannot write {}", log.display()))?;
+        let name = match only {
+            None => self.name.clone(),
+            Some(test) => format!("{}.{}.again", self.name, test.replace("::", ".")),
+        };
+        let log = workspace::root().join("target/test").join(&name).with_extension("log");
+        let errors = log.with_extension("stderr.log");
+        println!("== {name} begins, in {}", log.display());
         let mut command = Command::new(&self.program);
-        command.current_dir(&self.folder).stdout(file).stderr(both);
+        // Files, not pipes: a process that a test left behind would keep a pipe open for ever. And two, so that what it writes
+        // does not stand in the middle of what the harness says.
+        command.current_dir(&self.folder).stdout(created(&log)?).stderr(created(&errors)?);
         command.arg(if self.name == TAKES_TURNS { "--test-threads=2" } else { "--test-threads=1" });
         command.args(choice.ignored.then_some("--ignored"));
         match only {
@@ -116,14 +121,20 @@ impl Suite {
             None => command.args(choice.filter),
         };
         let began = Instant::now();
-        // A file, not a pipe: a process that a test left behind would keep a pipe open for ever.
         let status = command.status().with_context(|| format!("cannot run {}", self.program.display()))?;
-        let printed = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
-        let printed = String::from_utf8_lossy(&printed).into_owned();
-        let again = only.map_or_else(String::new, |test| format!(", again {test}"));
-        println!("== {}{again}: {:.0} s, {status}\n{printed}", self.name, began.elapsed().as_secs_f64());
+        let (printed, complained) = (text(&log)?, text(&errors)?);
+        println!("== {name}: {:.0} s, {status}\n{printed}{complained}", began.elapsed().as_secs_f64());
         Ok(Ran { succeeded: status.success(), printed })
     }
+}
+
+fn created(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Compiles, and finds the programs in what cargo says of it.

@@ -30,5 +30,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let choice = Choice { filter: args.filter.as_deref(), ignored: false };
     let on_testbeds = suites::run(&["--test", "*"], choice, SIDE_BY_SIDE);
-    on_testbeds.and(cluster::check(args.filter.as_deref()))
+    let on_kubernetes = cluster::check(args.filter.as_deref());
+    on_testbeds.and(on_kubernetes).map(drop)
 }
