@@ -8,6 +8,7 @@
 //!
 //! The thread that builds sees none of that: it waits on [`Kubernetes`] as on a watched directory.
 
+mod chance;
 mod connect;
 mod cursor;
 mod event;
@@ -33,10 +34,10 @@ use std::{
 use kube::Client;
 use tokio::sync::watch;
 
+pub(crate) use chance::random;
 pub(crate) use connect::told;
 pub use connect::{ConnectError, connect};
 pub(crate) use cursor::wait;
-pub(crate) use follow::random;
 use hub::Hub;
 
 use super::{Snapshot, Source, SourceError};

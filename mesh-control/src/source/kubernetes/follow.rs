@@ -1,11 +1,6 @@
 //! Follows one kind: asks, reads what comes, and hands it to the state. Decides nothing.
 
-use std::{
-    future::pending,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{Request, Response};
@@ -21,6 +16,7 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    chance::random,
     connect::told,
     cursor::{Ask, Cursor, End},
     event::{self, Event},
@@ -354,9 +350,4 @@ impl Follower<'_> {
     fn apply(&self, change: impl FnOnce(&mut State)) {
         self.hub.apply(self.kind, change);
     }
-}
-
-/// A number that is another each time; nothing depends on nobody guessing it.
-pub(crate) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{cursor::wait, follow::random};
+use super::{chance::random, cursor::wait};
 
 /// An answer must have come within this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
