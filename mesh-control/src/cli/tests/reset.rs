@@ -93,7 +93,7 @@ async fn pods_of_one_name_on_two_nodes_are_two() {
     let states: Vec<Value> = of("state");
     assert_eq!(states, ["wired", "wired", "wired", "pending"], "{table}");
     let reasons: Vec<Value> = of("reason");
-    assert!(reasons[2].as_str().unwrap().contains("not ended: node n3: "), "{table}");
+    assert!(reasons[2].as_str().unwrap().contains("may not all be ended: node n3: "), "{table}");
 }
 
 #[tokio::test]
@@ -117,7 +117,8 @@ async fn what_could_not_be_ended_is_said_with_what_to_do() {
     );
     assert_eq!(json["pods"][1]["ended"], Value::Null, "it is not in the mesh yet");
     assert!(
-        reason(2).contains("not ended: node n1: ") && reason(2).contains("run the same command again"),
+        reason(2).contains("may not all be ended: node n1: ")
+            && reason(2).contains("run the same command again"),
         "{table}"
     );
 }
