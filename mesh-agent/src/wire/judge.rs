@@ -24,6 +24,10 @@ pub(super) struct Connection {
 pub(super) trait Known: Rulings {
     /// The published flow of a tuple.
     fn flow(&self, key: &FlowKey) -> Option<Flow>;
+    /// The flow that the pod's own socket of a connection published.
+    fn own_flow(&self, connection: &Connection) -> Option<Flow> {
+        self.flow(&connection.tuple).filter(|flow| flow.cookie == connection.cookie)
+    }
     /// The pod of an address.
     fn workload(&self, address: &Address) -> Option<Workload>;
     /// A probe declares this port.
@@ -78,7 +82,7 @@ pub(super) struct Denial {
 /// judges by the names that mTLS proved.
 pub(super) fn subject(known: &impl Known, pod: &Pod, connection: &Connection) -> Option<Subject> {
     let tuple = &connection.tuple;
-    let mine = known.flow(tuple).filter(|flow| flow.cookie == connection.cookie);
+    let mine = known.own_flow(connection);
     if let Some(flow) = mine.filter(|flow| flow.flags & Flow::TUNNELLED != 0) {
         let group = known.workload(&flow.endpoint).map_or(0, |workload| workload.group);
         return Some(Subject {

@@ -82,8 +82,7 @@ impl<K: Known> Before<'_, K> {
             return true;
         }
         let since = self.pod.wired_at;
-        let own = self.known.flow(tuple).filter(|flow| flow.cookie == *cookie);
-        let judged = [own, self.known.flow(&tuple.reversed())];
+        let judged = [self.known.own_flow(connection), self.known.flow(&tuple.reversed())];
         let mut opened = judged
             .iter()
             .flatten()
@@ -97,9 +96,8 @@ impl<K: Known> Before<'_, K> {
 
     /// Whether the agent carries a connection of the application.
     fn is_carried(&self, connection: &Connection) -> bool {
-        let Connection { tuple, cookie, .. } = connection;
-        let dialled = self.known.flow(tuple).filter(|flow| flow.cookie == *cookie);
-        let delivered = self.known.flow(&tuple.reversed());
+        let dialled = self.known.own_flow(connection);
+        let delivered = self.known.flow(&connection.tuple.reversed());
         dialled.is_some_and(|flow| flow.flags & Flow::TUNNELLED != 0)
             || delivered
                 .is_some_and(|flow| flow.origin == Origin::Agent as u8 && flow.flags & Flow::DELIVERY != 0)
@@ -108,9 +106,7 @@ impl<K: Known> Before<'_, K> {
 
 /// Whether a socket in a pod's namespace is the agent's own, dialling: a tunnel, or a delivery.
 pub(super) fn of_the_agent(known: &impl Known, record: Option<&Record>, connection: &Connection) -> bool {
-    let Connection { tuple, cookie, .. } = connection;
-    let flow = known.flow(tuple).filter(|flow| flow.cookie == *cookie);
-    let origins = [flow.map(|flow| flow.origin), record.map(|record| record.origin)];
+    let origins = [known.own_flow(connection).map(|flow| flow.origin), record.map(|record| record.origin)];
     origins.into_iter().flatten().any(|origin| origin == Origin::Agent as u8)
 }
 
@@ -129,7 +125,7 @@ pub(super) fn reset(maps: &Maps, older: &Older, order: &Order) -> Answer {
         } else {
             carried(maps, pod, &mut sockets)
         }?;
-        let left = end(pod, &mut sockets, &doomed);
+        let left = end(&pod.uid, &mut sockets, &doomed);
         if *enrolled {
             older.keep(&pod.uid, &left);
         }
@@ -187,12 +183,12 @@ pub(super) fn connection(socket: &Socket) -> Connection {
     Connection { tuple: socket.outgoing(), cookie: socket.cookie(), listening: false }
 }
 
-/// Ends them; which could not be.
-fn end(pod: &Wired, sockets: &mut Sockets, doomed: &[Socket]) -> HashSet<u64> {
+/// Ends connections of the pod of this UID that are older than its wiring; which could not be, by cookie.
+pub(super) fn end(uid: &str, sockets: &mut Sockets, doomed: &[Socket]) -> HashSet<u64> {
     let mut left = HashSet::new();
     for socket in doomed {
         if let Err(error) = sockets.destroy(socket) {
-            tracing::error!(pod = pod.uid, %error, "a connection from before stays");
+            tracing::error!(pod = uid, %error, "a connection from before stays");
             left.insert(socket.cookie());
         }
     }

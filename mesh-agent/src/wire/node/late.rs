@@ -1,6 +1,6 @@
 //! Late enrolment (SEMANTICS 1.2): what a pod had open before it was wired.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use mesh_ebpf::abi::{Class, Pod, TUNNEL_PORT};
@@ -9,7 +9,7 @@ use super::super::apply::namespace;
 use super::super::enforce::Work;
 use super::super::judge::accepted_by_the_tunnel;
 use super::super::plan::Action;
-use super::super::reset::{Order, connection, of_the_agent};
+use super::super::reset::{Order, connection, end, of_the_agent};
 use super::super::roster::Wired;
 use super::super::sockets::{Socket, Sockets};
 use super::Node;
@@ -84,16 +84,9 @@ impl Node {
         if self.ran_before.remove(&uid) || !open.is_empty() {
             self.late.insert(uid.clone());
         }
-        let mut left = HashSet::new();
         let destroy = self.pods.get(&uid).is_some_and(|pod| pod.require_mtls);
-        for socket in &open {
-            if destroy && let Err(error) = sockets.destroy(socket) {
-                tracing::error!(pod = uid, %error, "a connection older than the pod's wiring stays");
-            } else if destroy {
-                continue;
-            }
-            left.insert(socket.cookie());
-        }
+        let left =
+            if destroy { end(&uid, &mut sockets, &open) } else { open.iter().map(Socket::cookie).collect() };
         if !open.is_empty() {
             tracing::info!(
                 pod = uid,
