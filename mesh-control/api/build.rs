@@ -5,7 +5,13 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let files = protox::compile(
-        ["proto/discovery.proto", "proto/identity.proto", "proto/reports.proto", "proto/resources.proto"],
+        [
+            "proto/discovery.proto",
+            "proto/identity.proto",
+            "proto/reports.proto",
+            "proto/resources.proto",
+            "proto/routes.proto",
+        ],
         ["proto"],
     )?;
     let mut config = tonic_prost_build::Config::new();

@@ -1,7 +1,8 @@
 //! The admin socket: HTTP/1.1 with JSON. `GET /status` tells how the controller and the nodes are;
-//! [`authority`] has what is about certificates.
+//! [`authority`] has what is about certificates, [`mod@routes`] what is wrong with the routes of a Service.
 
 mod authority;
+mod routes;
 
 use std::{
     collections::BTreeMap,
@@ -128,12 +129,13 @@ pub async fn serve(listener: UnixListener, shared: Arc<Shared>, authority: Arc<A
 fn respond(request: &Request<Incoming>, shared: &Shared, authority: &Authority) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => json(&status(shared)),
+        (&Method::GET, "/routes") => routes::respond(request.uri().query(), shared),
         (_, "/status") => refuse(StatusCode::METHOD_NOT_ALLOWED, "GET only"),
         (method, path) => {
             let answered = authority::respond(method, path, request.uri().query(), authority);
             answered.unwrap_or_else(|| {
                 let there_is =
-                    "there are GET /status, GET /ca, GET /identities, POST /ca/rotate and POST /join?node=N";
+                    "there are GET /status, GET /routes?service=NAMESPACE/NAME, GET /ca, GET /identities, POST /ca/rotate and POST /join?node=N";
                 refuse(StatusCode::NOT_FOUND, there_is)
             })
         }

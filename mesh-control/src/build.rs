@@ -10,15 +10,20 @@
 //! |---|---|---|
 //! | [`settings`] | the `MeshConfig` | what holds in the mesh and in each namespace |
 //! | [`pod`], [`mirror`], [`enrol`], [`probes`] | a Pod | what the mesh knows of it |
-//! | [`service`], [`backends`], [`topology`], [`narrow`] | a Service, slices, pods | what a node sees of it |
+//! | [`service`], [`app_protocol`], [`backends`], [`topology`], [`narrow`] | a Service, slices, pods | what a node sees of it |
 //! | [`policy`] | policies | the rules of each pod |
+//! | [`routes`] | routes of the Gateway API, Services | what is done with requests to a Service |
+//! | [`announce`] | an XMesh | what the mesh says of itself |
 //! | [`resource`] | messages | encoded, versioned resources |
 
+mod announce;
+mod app_protocol;
 mod backends;
 mod conditions;
 mod enrol;
 mod fields;
 mod judge;
+mod literal;
 mod mirror;
 mod namespaces;
 mod narrow;
@@ -30,6 +35,7 @@ mod policy;
 mod probes;
 mod publish;
 mod resource;
+mod routes;
 mod service;
 mod services;
 mod settings;
@@ -44,9 +50,11 @@ use std::{
 
 use mesh_api::condition::{Condition, ENROLLED};
 
+pub(crate) use announce::FEATURES;
 pub(crate) use enrol::refusal;
 pub(crate) use judge::judge;
 pub use resource::{Changes, Encoded, ResourceKey, ResourceKind, Resources, Scope};
+pub use routes::{ParentStatus, RouteParents};
 pub use settings::CaSettings;
 pub(crate) use settings::SINGLETON;
 
@@ -61,6 +69,7 @@ use pod::PodView;
 use pods::Pods;
 use policies::Policies;
 use publish::Published;
+use routes::Routes;
 use services::Services;
 use settings::Settings;
 
@@ -73,6 +82,7 @@ pub struct Builder {
     nodes: Nodes,
     pods: Pods,
     services: Services,
+    routes: Routes,
     policies: Policies,
     published: Published,
     /// Of `MeshConfig`s.
@@ -96,6 +106,7 @@ impl Builder {
         let nodes_changed = self.update_nodes(&old, &pods);
         let services_changed =
             self.services.update(&old, &self.objects, &pods, nodes_changed, &self.pods, &self.nodes);
+        let routed = self.routes.update(&old, &self.objects, &self.services, &services_changed);
         let world = policies::Around {
             settings: &self.settings,
             namespaces: &self.namespaces,
@@ -114,11 +125,14 @@ impl Builder {
             pods.iter().map(|(name, _, pod)| (name.clone(), pod.as_ref().and_then(|pod| pod.placement())));
         let placed = placed.collect();
         self.published.services(&self.services, &services_changed, nodes_changed, &self.nodes);
+        for service in &routed {
+            self.published.routes(service, self.routes.of_service(service));
+        }
         if settings_changed || nodes_changed {
             self.published.node_configs(&self.settings, self.config_origins(), &self.nodes);
         }
         let (updated, removed) = self.published.take_changes();
-        Changes { updated, removed, placed, conditions: self.conditions() }
+        Changes { updated, removed, placed, conditions: self.conditions(), parents: self.routes.parents() }
     }
 
     /// What the certificate authority needs to know of the state that was taken over last.
@@ -278,6 +292,8 @@ impl Builder {
         let mut all = self.config_conditions.clone();
         all.extend(self.refusals.clone());
         all.extend(self.policies.conditions());
+        all.extend(self.routes.conditions());
+        all.extend(announce::announced(&self.objects.x_meshes));
         all
     }
 }
@@ -288,10 +304,10 @@ fn has_rules(pod: &PodView) -> bool {
 }
 
 /// The names whose values came, went or changed. Unchanged values are mostly the same pointer.
-fn changed<'a, T: PartialEq>(
-    old: &'a BTreeMap<ObjectName, Arc<T>>,
-    new: &'a BTreeMap<ObjectName, Arc<T>>,
-) -> impl Iterator<Item = &'a ObjectName> {
+fn changed<'a, K: Ord, T: PartialEq>(
+    old: &'a BTreeMap<K, Arc<T>>,
+    new: &'a BTreeMap<K, Arc<T>>,
+) -> impl Iterator<Item = &'a K> {
     let same = |a: &Arc<T>, b: &Arc<T>| Arc::ptr_eq(a, b) || a == b;
     let came_or_changed =
         new.iter().filter(move |(name, value)| old.get(*name).is_none_or(|old| !same(old, value)));

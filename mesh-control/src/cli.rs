@@ -181,6 +181,7 @@ async fn answered(arguments: &Arguments, question: &Question) -> Result<(View, O
         Question::Enroll(wanted) => enrol::enrol(&place, wanted, true).await,
         Question::Unenroll(wanted) => enrol::enrol(&place, wanted, false).await,
         Question::Explain(wanted) => explained(&place, only, wanted).await,
+        Question::ExplainDenial { id } => explain::denial(&place.nodes(only).await?, id).await,
         Question::Identity { expiring } => identity::identity(&place.nodes(only).await?, *expiring).await,
         Question::Ca(command) => ca::ca(&place.controller().await?, command).await,
     }
@@ -200,7 +201,11 @@ async fn explained(
             let home = place.home_of_any(&[&name]).await?;
             explain::pod(&nodes, &name, home.as_deref(), place.asked(&name).await?).await
         }
-        Some(Subject::Service(name)) => explain::service(&nodes, &name).await,
+        Some(Subject::Service(name)) => {
+            let controller = place.controller().await.ok();
+            explain::service(&nodes, controller.as_ref(), &name, wanted.from.as_deref()).await
+        }
+        _ if wanted.from.is_some() => Err(EndpointError::NoCaller.into()),
         None => explain::explain(&nodes, what, wanted.pod.as_deref()).await,
     }
 }

@@ -112,6 +112,14 @@ impl Cluster {
             events: events.clone(),
         };
         tokio::spawn(status::write_pods(client(), pods));
+        let routes = status::RouteWriter {
+            parents: shared.parents(),
+            built: shared.store.sequence(),
+            seen: statuses.clone(),
+            leads: leads.clone(),
+            events: events.clone(),
+        };
+        tokio::spawn(status::write_routes(client(), routes));
         let writer = status::Writer {
             conditions: shared.conditions(),
             store: shared.store.clone(),

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     node::v1::RuntimeClass,
 };
 use mesh_api::{condition::Condition, crd::StatusCondition};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The name of an object among those of its kind. The namespace is empty for cluster scope.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,7 +83,29 @@ impl Observed {
     }
 }
 
-/// An object of one of the mesh's own kinds, its spec still unread: reading it is part of the
+/// What a route's status says of its parents, of every controller's, as of a version of the route.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parents {
+    /// `metadata.resourceVersion`.
+    pub version: String,
+    /// `status.parents` as it is.
+    pub entries: Vec<Value>,
+}
+
+impl Parents {
+    /// Those of an object.
+    #[must_use]
+    pub fn of(object: &Map<String, Value>) -> Self {
+        let version = object.get("metadata").and_then(|metadata| metadata.get("resourceVersion")?.as_str());
+        let entries = object.get("status").and_then(|status| status.get("parents")?.as_array());
+        Self {
+            version: version.unwrap_or_default().to_owned(),
+            entries: entries.cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// An object whose spec is still unread, of one of the mesh's own kinds: reading it is part of the
 /// build, because what an invalid part means (fail closed) is decided there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Custom {
@@ -112,6 +134,108 @@ impl fmt::Debug for CaSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CaSecret").finish_non_exhaustive()
     }
+}
+
+/// The kinds of routes, as the Gateway API has them, and the order in which they go before each other on a
+/// port (GEP-1294, section "Route types").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteKind {
+    /// gRPC calls.
+    Grpc,
+    /// HTTP requests.
+    Http,
+    /// TLS connections, by the server name that is asked for.
+    Tls,
+    /// TCP connections.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl RouteKind {
+    /// Every kind, the first first.
+    pub const ALL: [Self; 5] = [Self::Grpc, Self::Http, Self::Tls, Self::Tcp, Self::Udp];
+    /// Their API group.
+    pub const GROUP: &str = "gateway.networking.k8s.io";
+
+    /// As objects write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "GRPCRoute",
+            Self::Http => "HTTPRoute",
+            Self::Tls => "TLSRoute",
+            Self::Tcp => "TCPRoute",
+            Self::Udp => "UDPRoute",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The versions in which it is read, the best first: those that differ in nothing that is read.
+    #[must_use]
+    pub fn api_versions(self) -> &'static [&'static str] {
+        match self {
+            Self::Grpc => &["gateway.networking.k8s.io/v1"],
+            Self::Http => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"],
+            Self::Tls => &[
+                "gateway.networking.k8s.io/v1",
+                "gateway.networking.k8s.io/v1alpha3",
+                "gateway.networking.k8s.io/v1alpha2",
+            ],
+            Self::Tcp | Self::Udp => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"],
+        }
+    }
+}
+
+/// The versions in which BackendTLSPolicies are read, the best first.
+pub const BACKEND_TLS_VERSIONS: &[&str] =
+    &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3"];
+
+/// The version in which XMeshes are read.
+pub const XMESH_VERSION: &str = "gateway.networking.x-k8s.io/v1alpha1";
+
+/// What the mesh is called in objects of the Gateway API: the `controllerName` of an XMesh, and of what is said of routes.
+pub const CONTROLLER: &str = "mesh.internal/controller";
+
+/// A route's kind and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteName {
+    /// The kind.
+    pub kind: RouteKind,
+    /// The name among those of its kind.
+    pub name: ObjectName,
+}
+
+impl RouteName {
+    /// The route that a status is about, if it is about one.
+    #[must_use]
+    pub fn of(reference: &ObjectRef) -> Option<Self> {
+        let kind = RouteKind::of(&reference.kind)?;
+        let known = kind.api_versions().contains(&reference.api_version.as_str());
+        known.then(|| Self { kind, name: reference.name.clone() })
+    }
+}
+
+impl fmt::Display for RouteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.name(), self.name)
+    }
+}
+
+/// A route of the Gateway API, its spec still unread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// What a status about it is about.
+    pub reference: ObjectRef,
+    /// `metadata.creationTimestamp` (RFC 3339, UTC); empty where the source has none.
+    pub created: String,
+    /// What was written.
+    pub written: Custom,
 }
 
 /// Every object that the build reads. Values are shared, so that a changed set costs little and
@@ -143,4 +267,10 @@ pub struct Objects {
     pub access_policies: BTreeMap<ObjectName, Arc<Custom>>,
     /// Cluster access policies.
     pub cluster_access_policies: BTreeMap<ObjectName, Arc<Custom>>,
+    /// Routes of the Gateway API.
+    pub routes: BTreeMap<RouteName, Arc<Route>>,
+    /// BackendTLSPolicies of the Gateway API.
+    pub backend_tls_policies: BTreeMap<ObjectName, Arc<Custom>>,
+    /// XMeshes of the Gateway API, of every controller.
+    pub x_meshes: BTreeMap<ObjectName, Arc<Custom>>,
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     ads::{Acks, Store},
-    build::{Builder, SINGLETON},
+    build::{Builder, RouteParents, SINGLETON},
     ca::{Demand, Placements},
     objects::{Conditions, ObjectName, ObjectRef},
     reports::Reports,
@@ -26,6 +26,7 @@ pub struct Shared {
     /// What nodes say of their pods.
     pub reports: Arc<Reports>,
     conditions: watch::Sender<Arc<Conditions>>,
+    parents: watch::Sender<Arc<RouteParents>>,
     demand: watch::Sender<Option<Demand>>,
     authority: Mutex<Option<Condition>>,
     source_error: Mutex<Option<String>>,
@@ -40,6 +41,7 @@ impl Default for Shared {
             reports: Arc::new(Reports::new(placements.clone())),
             placements,
             conditions: watch::Sender::new(Arc::default()),
+            parents: watch::Sender::new(Arc::default()),
             demand: watch::Sender::new(None),
             authority: Mutex::default(),
             source_error: Mutex::default(),
@@ -51,6 +53,11 @@ impl Shared {
     /// What the source and the build say of every object.
     pub fn conditions(&self) -> watch::Receiver<Arc<Conditions>> {
         self.conditions.subscribe()
+    }
+
+    /// What the build says of the parents of every route.
+    pub fn parents(&self) -> watch::Receiver<Arc<RouteParents>> {
+        self.parents.subscribe()
     }
 
     /// What is asked of the certificate authority; nothing before the first build.
@@ -114,6 +121,12 @@ impl Shared {
             changes.conditions.entry(reference).or_default().extend(conditions);
         }
         let mut conditions = std::mem::take(&mut changes.conditions);
+        let parents = std::mem::take(&mut changes.parents);
+        self.parents.send_if_modified(|last| {
+            let changed = **last != *parents;
+            *last = parents;
+            changed
+        });
         let (updated, removed) = (changes.updated.len(), changes.removed.len());
         // A node may ask for a pod's certificate as soon as it is told of the pod.
         self.placements.update(std::mem::take(&mut changes.placed));

@@ -1,13 +1,15 @@
 //! What became of every object: conditions, with the nodes' answers ([`mod@report`]) and with what they say
 //! of their pods ([`enrolment`]), for the admin socket and as files, or in the objects' own status at the
 //! API server. [`plan`] decides what is written there and [`apply`] writes it; for pods, whose status is
-//! kubelet's, [`pods`] and [`mod@write_pods`], both in [`rounds`]; what users must know becomes [`events`]. Of several controllers
+//! kubelet's, [`pods`] and [`mod@write_pods`]; for routes, whose parents are of several controllers, [`parents`] and
+//! [`mod@write_routes`], all in [`rounds`]; what users must know becomes [`events`]. Of several controllers
 //! only the one that leads writes.
 
 mod apply;
 mod enrolment;
 mod events;
 mod files;
+mod parents;
 mod plan;
 mod pods;
 mod report;
@@ -15,6 +17,7 @@ mod rounds;
 #[cfg(test)]
 mod tests;
 mod write_pods;
+mod write_routes;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,6 +28,7 @@ pub use enrolment::{enrolments, with_enrolments};
 pub use events::Teller;
 pub use report::report;
 pub use write_pods::{PodWriter, write_pods};
+pub use write_routes::{RouteWriter, write_routes};
 
 use crate::{
     ads::{Acks, Store},

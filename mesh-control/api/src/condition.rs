@@ -73,6 +73,8 @@ pub const PROGRAMMED: &str = "Programmed";
 pub const CONFLICTED: &str = "Conflicted";
 /// Everything the object names was found.
 pub const RESOLVED_REFS: &str = "ResolvedRefs";
+/// A route has rules that are in force and others that are not (Gateway API).
+pub const PARTIALLY_INVALID: &str = "PartiallyInvalid";
 /// No other file of the source defines an object of that kind and name.
 pub const UNIQUE: &str = "Unique";
 /// A rule asks for proof on a UDP port, where only kernel-proven senders can give it.

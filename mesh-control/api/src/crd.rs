@@ -20,6 +20,8 @@ mod mesh_config;
 #[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
 mod port;
 #[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
+mod requests;
+#[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
 mod rule;
 mod schema;
 #[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of the type")]
@@ -39,6 +41,7 @@ pub use mesh_config::{
     SecretRef, Telemetry, Tunnel, UnknownPods,
 };
 pub use port::{PortRef, PortRule, Protocol};
+pub use requests::{GrpcRule, HeaderRule, HttpRule, PathRule};
 pub use rule::{Action, Destination, EgressRule, IngressRule, Mode, Mtls, ServiceRef, Source};
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use status::{Status, StatusCondition};

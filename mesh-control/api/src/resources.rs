@@ -1,4 +1,4 @@
-//! The resources that a node's agent receives, generated from `proto/resources.proto`.
+//! The resources that a node's agent receives, generated from `proto/resources.proto` and `proto/routes.proto`.
 
 #[expect(
     missing_docs,
@@ -12,6 +12,10 @@ pub(crate) mod generated {
 }
 
 pub use generated::{
-    AccessLog, Action, Cidr, DirectionPolicy, Endpoint, Groups, LocalPod, Mtls, NodeConfig, Peer, PodPolicy,
-    PortRange, Protocol, Rule, Service, ServicePort, Tier, TrustBundle, Workload, access_log,
+    AccessLog, Action, AppProtocol, Cidr, ConsumerTable, Cors, DirectionPolicy, Endpoint, Groups,
+    GrpcRequests, Header, HeaderModifier, HttpMatch, HttpRequests, LocalPod, Mtls, NodeConfig, PathMatch,
+    PathModifier, Peer, PodPolicy, PortRange, PortRoutes, Protocol, RequestMirror, RequestRedirect,
+    RouteBackend, RouteEntry, RouteFilter, RouteKind, RouteRetry, RouteRule, RouteTable, RouteTimeouts, Rule,
+    Service, ServicePort, ServiceRoutes, Tier, TrustBundle, UrlRewrite, ValueMatch, Workload, access_log,
+    path_match, path_modifier, route_filter, value_match,
 };

@@ -63,7 +63,7 @@ const FOREIGN_KIND: Rule = rule(
 );
 
 /// Every rule, in the order of documentation.
-pub(super) const RULES: [Rule; 17] = [
+pub(super) const RULES: [Rule; 19] = [
     UNPARSABLE,
     rule(
         "NotAnObject",
@@ -92,7 +92,18 @@ pub(super) const RULES: [Rule; 17] = [
         about: "A name that leads nowhere among the given files; it matches nothing where the cluster does not have it either.",
         note: Some("looked for in the given files only"),
     },
-    rule("Conflicted", Level::Warning, "Policies of equal priority that decide the opposite."),
+    Rule {
+        id: "NoMatchingParent",
+        level: Level::Warning,
+        about: "A route's parent that is no port of a Service among the given files; the route has no effect where the cluster does not have it either.",
+        note: Some("looked for in the given files only"),
+    },
+    rule("IncompatibleFilters", Level::Error, "Filters of a route that cannot be in one place together."),
+    rule(
+        "Conflicted",
+        Level::Warning,
+        "Policies of equal priority that decide the opposite, or routes of several kinds for one port.",
+    ),
     rule("Shadowed", Level::Warning, "A rule that never decides, because another does before."),
     rule(
         "UDPUnproven",
@@ -129,6 +140,8 @@ pub(super) fn rule_of(condition: &str, reason: &str, object: &ObjectRef) -> Opti
     let id = match condition {
         // One of the core group that there is not is misspelt.
         ACCEPTED if reason == "UnknownKind" && !["", GROUP].contains(&group) => FOREIGN_KIND.id,
+        // As routes' status has to call it.
+        ACCEPTED if reason == "UnsupportedValue" => "Invalid",
         ACCEPTED | UNIQUE => reason,
         RESOLVED_REFS => "UnresolvedReference",
         CONFLICTED | SHADOWED | UDP_UNPROVEN => condition,
@@ -138,4 +151,4 @@ pub(super) fn rule_of(condition: &str, reason: &str, object: &ObjectRef) -> Opti
     RULES_IN_FORCE.iter().find(|rule| rule.id == id)
 }
 
-static RULES_IN_FORCE: [Rule; 17] = RULES;
+static RULES_IN_FORCE: [Rule; 19] = RULES;

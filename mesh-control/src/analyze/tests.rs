@@ -45,7 +45,7 @@ spec:
   - name: more
     form: [{namespaces: [shop]}]
   - name: http
-    http: [{methods: [GET]}]
+    jwt: {issuer: x}
     ports: [{port: 80}]
 ---
 apiVersion: mesh.internal/v1alpha1
@@ -62,7 +62,7 @@ spec:
             "policy.yaml:11 error Invalid AccessPolicy/shop/web spec.ingress[0].from[0].cidrs",
             "policy.yaml:12 error Invalid AccessPolicy/shop/web spec.ingress[0].from[0].namespaces",
             "policy.yaml:15 error UnknownField AccessPolicy/shop/web spec.ingress[1].form",
-            "policy.yaml:17 error FieldNotBuilt AccessPolicy/shop/web spec.ingress[2].http",
+            "policy.yaml:17 error FieldNotBuilt AccessPolicy/shop/web spec.ingress[2].jwt",
             "policy.yaml:25 error Invalid MeshConfig/default spec.defaults.mtls",
         ]
     );
@@ -180,5 +180,49 @@ fn sarif_has_the_shape_that_its_schema_asks_for() {
     assert_eq!(
         results[0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"],
         "AccessPolicy/default/a: spec"
+    );
+}
+
+#[test]
+fn routes_are_judged_field_by_field() {
+    let route = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs:
+  - {group: '', kind: Service, name: web, port: 80}
+  rules:
+  - matches:
+    - path: {value: no-slash}
+  - backendRefs:
+    - name: gone
+      port: 80
+  - retries: {}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: lost, namespace: shop}
+spec:
+  parentRefs:
+  - {group: '', kind: Service, name: nowhere}
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+---
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge, namespace: shop}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {name: b, namespace: shop}}
+";
+    let analysis = of(&[("route.yaml", route)]);
+    assert_eq!(
+        lines(&analysis),
+        [
+            "route.yaml:2 warning UnresolvedReference HTTPRoute/shop/web -",
+            "route.yaml:10 error Invalid HTTPRoute/shop/web spec.rules[0].matches[0].path.value",
+            "route.yaml:14 error UnknownField HTTPRoute/shop/web spec.rules[2].retries",
+            "route.yaml:16 warning NoMatchingParent TCPRoute/shop/lost -",
+            "route.yaml:28 error KindNotBuilt BackendTLSPolicy/shop/b kind",
+        ]
     );
 }

@@ -3,7 +3,7 @@
 use super::{
     fields::Problem,
     policy::{read_access_policy, read_cluster_access_policy},
-    settings,
+    routes, settings,
 };
 use crate::objects::{Custom, ObjectName, ObjectRef, Objects};
 
@@ -43,6 +43,14 @@ pub(crate) fn judge(objects: &Objects) -> Vec<Judged> {
     }
     for (name, object) in &objects.cluster_access_policies {
         add("ClusterAccessPolicy", name, read_cluster_access_policy(object).problems);
+    }
+    for (name, route) in &objects.routes {
+        let problems = routes::problems(name.kind, route);
+        all.extend(problems.into_iter().map(|Problem { reason, message }| Judged {
+            object: route.reference.clone(),
+            reason,
+            message,
+        }));
     }
     all
 }

@@ -2,7 +2,7 @@
 
 use mesh_api::{
     crd::Protocol,
-    resources::{self, Endpoint, Service, ServicePort},
+    resources::{self, AppProtocol, Endpoint, Service, ServicePort},
 };
 
 use super::{
@@ -36,47 +36,65 @@ pub(super) fn narrow(view: &ServiceView, node: &str, nodes: &Nodes) -> Narrowed 
     } else {
         Vec::new()
     };
-    let cluster = view.cluster_addresses.iter().copied().map(octets);
+    let cluster: Vec<_> = view.cluster_addresses.iter().copied().map(octets).collect();
     let external: Vec<_> = view.external_addresses.iter().copied().map(octets).collect();
     let zone = nodes.zone(node);
     // Kubernetes narrows `internalTrafficPolicy: Local` for the cluster's own addresses only;
     // a pod that dials an outside address takes the whole cluster's backends.
     if view.internal_local {
         let apart = !external.is_empty() || !node_addresses.is_empty();
-        let service =
-            assemble(view, cluster.collect(), Vec::new(), false, |backends| for_node(backends, node));
-        let external = apart.then(|| {
-            assemble(view, external, node_addresses, true, |backends| for_cluster(backends, node, zone))
-        });
+        let service = assemble(view, cluster, Outside::default(), |backends| for_node(backends, node));
+        let outside = Outside { addresses: external, node_addresses };
+        let external =
+            apart.then(|| assemble(view, Vec::new(), outside, |backends| for_cluster(backends, node, zone)));
         return Narrowed { service: Some(service), external };
     }
-    let addresses = cluster.chain(external).collect();
-    let service =
-        assemble(view, addresses, node_addresses, true, |backends| for_cluster(backends, node, zone));
+    let outside = Outside { addresses: external, node_addresses };
+    let service = assemble(view, cluster, outside, |backends| for_cluster(backends, node, zone));
     Narrowed { service: Some(service), external: None }
+}
+
+/// Where a Service is dialled beside its cluster addresses.
+#[derive(Default)]
+struct Outside {
+    /// External and load-balancer addresses.
+    addresses: Vec<Vec<u8>>,
+    /// Addresses that are dialled with the node port.
+    node_addresses: Vec<Vec<u8>>,
 }
 
 fn assemble<'a>(
     view: &'a ServiceView,
     addresses: Vec<Vec<u8>>,
-    node_addresses: Vec<Vec<u8>>,
-    with_node_ports: bool,
+    outside: Outside,
     choose: impl Fn(&'a [Backend]) -> Vec<&'a Backend>,
 ) -> Service {
     let ports = view.ports.iter().map(|port| ServicePort {
         name: port.name.clone(),
         protocol: protocol(port.protocol).into(),
         port: port.port.into(),
-        node_port: if with_node_ports { port.node_port.into() } else { 0 },
+        node_port: if outside.node_addresses.is_empty() { 0 } else { port.node_port.into() },
         endpoints: choose(&port.backends).into_iter().map(endpoint).collect(),
+        app_protocol: port.app_protocol.into(),
+        by_request: view.by_request && has_requests(port.app_protocol),
     });
     Service {
         namespace: view.name.namespace.clone(),
         name: view.name.name.clone(),
         addresses,
-        node_addresses,
         ports: ports.collect(),
+        external_addresses: outside.addresses,
+        node_addresses: outside.node_addresses,
         client_ip_affinity_seconds: view.affinity_seconds,
+        round_robin: view.round_robin,
+    }
+}
+
+/// Whether what is spoken on a port is requests, HTTP's or gRPC's.
+const fn has_requests(protocol: AppProtocol) -> bool {
+    match protocol {
+        AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Grpc | AppProtocol::Websocket => true,
+        AppProtocol::Unknown | AppProtocol::Tcp | AppProtocol::Tls => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! From policy objects to the rules of each pod.
 //!
 //! [`read`] judges an object on its own and gives a [`Draft`]: valid rules, and for invalid ones
-//! what fails closed ([`rule`], [`entry`]). [`peers`] and [`mod@resolve`] turn the drafts' selectors into groups, endpoints
+//! what fails closed ([`rule`], [`entry`], [`requests`]). [`peers`] and [`mod@resolve`] turn the drafts' selectors into groups, endpoints
 //! and ports with the objects around them, [`references`] reports names that lead nowhere. [`order`] puts the rules of one pod in the order in
 //! which the first match decides, [`assemble`] makes a pod's resource of them, [`classes`] once for all pods of
 //! a class. [`conflict`] finds policies of equal rank that contradict each other, [`shadow`] such as never
@@ -18,6 +18,7 @@ mod order;
 mod peers;
 mod read;
 mod references;
+mod requests;
 mod resolve;
 mod rule;
 mod shadow;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
-use mesh_api::resources::{PodPolicy, Service};
+use mesh_api::resources::{PodPolicy, Service, ServiceRoutes};
 
 use super::{
     narrow::narrow,
@@ -103,6 +103,15 @@ impl Published {
                     keys.iter().for_each(|key| self.remove(scope, key));
                 }
             }
+        }
+    }
+
+    /// The routes of a Service, which every node is told of: callers may be anywhere.
+    pub(super) fn routes(&mut self, service: &ObjectName, routes: Option<(&ServiceRoutes, Vec<ObjectRef>)>) {
+        let key = ResourceKey::new(ResourceKind::ServiceRoutes, service.to_string());
+        match routes {
+            Some((routes, origins)) => self.put(Scope::Shared, key, Encoded::new(routes, origins.into())),
+            None => self.remove(&Scope::Shared, &key),
         }
     }
 

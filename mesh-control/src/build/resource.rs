@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use mesh_api::resources::{NodeConfig, PodPolicy, Service, TrustBundle, Workload};
+use mesh_api::resources::{NodeConfig, PodPolicy, Service, ServiceRoutes, TrustBundle, Workload};
 use prost::{Message, Name};
 use sha2::{Digest, Sha256};
 
@@ -29,12 +29,20 @@ pub enum ResourceKind {
     Workload,
     /// Services.
     Service,
+    /// Their routes, after the Services that they lead to.
+    ServiceRoutes,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::NodeConfig, Self::TrustBundle, Self::PodPolicy, Self::Workload, Self::Service];
+    pub const ALL: [Self; 6] = [
+        Self::NodeConfig,
+        Self::TrustBundle,
+        Self::PodPolicy,
+        Self::Workload,
+        Self::Service,
+        Self::ServiceRoutes,
+    ];
 
     /// Its type URL.
     #[must_use]
@@ -43,6 +51,7 @@ impl ResourceKind {
             Self::NodeConfig => mesh_api::type_url::<NodeConfig>(),
             Self::TrustBundle => mesh_api::type_url::<TrustBundle>(),
             Self::Service => mesh_api::type_url::<Service>(),
+            Self::ServiceRoutes => mesh_api::type_url::<ServiceRoutes>(),
             Self::PodPolicy => mesh_api::type_url::<PodPolicy>(),
             Self::Workload => mesh_api::type_url::<Workload>(),
         }
@@ -61,6 +70,7 @@ impl ResourceKind {
             Self::NodeConfig => "NodeConfig",
             Self::TrustBundle => "TrustBundle",
             Self::Service => "Service",
+            Self::ServiceRoutes => "ServiceRoutes",
             Self::PodPolicy => "PodPolicy",
             Self::Workload => "Workload",
         }
@@ -148,6 +158,8 @@ pub struct Changes {
     pub placed: Vec<(ObjectName, Option<Placement>)>,
     /// Conditions of all objects, those without a change included.
     pub conditions: crate::objects::Conditions,
+    /// What every route's status says of its parents.
+    pub parents: Arc<super::RouteParents>,
 }
 
 /// An address as it is sent: 4 or 16 bytes.

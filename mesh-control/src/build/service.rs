@@ -6,9 +6,10 @@ use k8s_openapi::{
     api::{core::v1, discovery::v1::EndpointSlice},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use mesh_api::crd::Protocol;
+use mesh_api::{crd::Protocol, resources::AppProtocol};
 
 use super::{
+    app_protocol::app_protocol,
     backends::{Backend, from_pods, from_slice},
     node::Nodes,
     pod::PodView,
@@ -19,6 +20,10 @@ use crate::objects::ObjectName;
 
 /// Kubernetes' default for `sessionAffinityConfig.clientIP.timeoutSeconds`.
 const AFFINITY_SECONDS: u32 = 10_800;
+/// The annotation that, with the value `auto`, has the requests of a Service looked at without routes.
+const BY_REQUEST: &str = "mesh.internal/l7";
+/// The annotation that, with the value `round-robin`, has requests go to endpoints one after another.
+const BALANCE: &str = "mesh.internal/load-balancing";
 
 /// A Service and its backends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +40,10 @@ pub(super) struct ServiceView {
     pub(super) external_local: bool,
     /// The labels of its pods; nothing where slices are written by hand.
     pub(super) selector: Option<BTreeMap<String, String>>,
+    /// Annotated so that requests are looked at wherever a port says that it has some.
+    pub(super) by_request: bool,
+    /// Annotated so that requests go to its endpoints in turn.
+    pub(super) round_robin: bool,
     /// Labelled as the cluster's DNS.
     pub(super) labelled_dns: bool,
     families: Families,
@@ -49,6 +58,7 @@ pub(super) struct PortView {
     /// 0 for none.
     pub(super) node_port: u16,
     pub(super) target: Target,
+    pub(super) app_protocol: AppProtocol,
     /// Everything behind the port, whatever its state.
     pub(super) backends: Vec<Backend>,
 }
@@ -140,6 +150,7 @@ impl ServiceView {
         let default_spec = v1::ServiceSpec::default();
         let spec = service.spec.as_ref().unwrap_or(&default_spec);
         let labels = service.metadata.labels.as_ref();
+        let annotations = service.metadata.annotations.as_ref();
         let proxied =
             labels.is_some_and(|labels| labels.contains_key("service.kubernetes.io/service-proxy-name"));
         let named: Vec<&String> = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).collect();
@@ -163,6 +174,9 @@ impl ServiceView {
             _ => 0,
         };
         let is_local = |policy: &Option<String>| policy.as_deref() == Some("Local");
+        let annotated = |name: &str, wanted: &str| {
+            annotations.and_then(|annotations| annotations.get(name)).is_some_and(|value| value == wanted)
+        };
         Self {
             name: name.clone(),
             skipped: proxied || spec.type_.as_deref() == Some("ExternalName"),
@@ -173,6 +187,8 @@ impl ServiceView {
             internal_local: is_local(&spec.internal_traffic_policy),
             external_local: is_local(&spec.external_traffic_policy),
             selector: spec.selector.clone().filter(|selector| !selector.is_empty()),
+            by_request: annotated(BY_REQUEST, "auto"),
+            round_robin: annotated(BALANCE, "round-robin"),
             labelled_dns: labels
                 .and_then(|labels| labels.get("k8s-app"))
                 .is_some_and(|app| app == "kube-dns"),
@@ -232,8 +248,10 @@ fn port(port: &v1::ServicePort) -> Option<PortView> {
             name.parse().map_or_else(|_| Target::Name(name.clone()), Target::Number)
         }
     };
+    let name = port.name.clone().unwrap_or_default();
     Some(PortView {
-        name: port.name.clone().unwrap_or_default(),
+        app_protocol: app_protocol(port.app_protocol.as_deref(), &name),
+        name,
         protocol,
         port: number,
         node_port: port.node_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(0),

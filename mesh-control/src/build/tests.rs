@@ -11,15 +11,15 @@ mod settings;
 mod shadow;
 mod verdicts;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mesh_api::{
     condition::Condition,
-    resources::{Endpoint, NodeConfig, PodPolicy, Service, Workload},
+    resources::{Endpoint, NodeConfig, PodPolicy, Service, ServiceRoutes, Workload},
 };
 use prost::{Message, Name};
 
-use super::{Builder, Changes, ResourceKey, ResourceKind, Scope};
+use super::{Builder, Changes, ResourceKey, ResourceKind, RouteParents, Scope};
 use crate::{objects::Objects, source::of_yaml};
 
 /// A built mesh, resources decoded on demand.
@@ -28,6 +28,7 @@ pub(super) struct Mesh {
     shared: BTreeMap<ResourceKey, Vec<u8>>,
     own: BTreeMap<(String, ResourceKey), Vec<u8>>,
     conditions: BTreeMap<String, Vec<Condition>>,
+    parents: Arc<RouteParents>,
 }
 
 impl Mesh {
@@ -59,6 +60,7 @@ impl Mesh {
                 Scope::Node(node) => self.own.insert((node.to_string(), key), value),
             };
         }
+        self.parents = changes.parents;
         let conditions = changes.conditions.into_iter();
         self.conditions = conditions.map(|(object, conditions)| (object.to_string(), conditions)).collect();
     }
@@ -75,6 +77,17 @@ impl Mesh {
 
     pub(super) fn service(&self, node: &str, name: &str) -> Option<Service> {
         self.get(node, ResourceKind::Service, name)
+    }
+
+    pub(super) fn routes(&self, name: &str) -> Option<ServiceRoutes> {
+        self.get("", ResourceKind::ServiceRoutes, name)
+    }
+
+    /// What the status of a route says of its parents, in their order.
+    pub(super) fn parents(&self, route: &str) -> Vec<Vec<Condition>> {
+        let found = self.parents.iter().find(|(name, _)| name.to_string() == route);
+        let statuses = found.into_iter().flat_map(|(_, statuses)| statuses);
+        statuses.map(|status| status.conditions.clone()).collect()
     }
 
     pub(super) fn policy(&self, node: &str, name: &str) -> Option<PodPolicy> {

@@ -1,7 +1,9 @@
 //! The mesh's own objects: what runs, what is defined, and what the controller says.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use mesh_api::condition::{CONFLICTED, ConditionStatus, ENROLLED, PROGRAMMED, SHADOWED, UDP_UNPROVEN};
+use mesh_api::condition::{
+    CONFLICTED, ConditionStatus, ENROLLED, PARTIALLY_INVALID, PROGRAMMED, SHADOWED, UDP_UNPROVEN,
+};
 use mesh_api::labels::GROUP;
 
 use super::seen::{Answered, Controller, Seen};
@@ -10,7 +12,7 @@ use super::{Checked, Unknown, Verdict};
 /// The plurals of the mesh's kinds.
 const KINDS: [&str; 3] = ["accesspolicies", "clusteraccesspolicies", "meshconfigs"];
 /// Conditions that say something when they are True.
-pub(crate) const WARNINGS: [&str; 3] = [CONFLICTED, SHADOWED, UDP_UNPROVEN];
+pub(crate) const WARNINGS: [&str; 4] = [CONFLICTED, PARTIALLY_INVALID, SHADOWED, UDP_UNPROVEN];
 const APPLY: &str =
     "`meshctl install | kubectl apply --server-side -f -`, with the values of the installation";
 

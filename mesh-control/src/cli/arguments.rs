@@ -73,8 +73,9 @@ pub(super) enum Question {
         #[arg(long, default_value = "5m", value_parser = duration::argument, requires = "wait")]
         timeout: Duration,
     },
-    /// Whether a connection would be allowed, by which rule, from what the data path has loaded.
-    /// Exit code 0 allowed, 1 denied, 2 when a node that has to be asked does not answer.
+    /// Whether a connection, or a request on it, would be allowed, by which rule, from what the data path
+    /// has loaded. Exit code 0 allowed, 1 denied or refused, 2 when a node that has to be asked does not
+    /// answer, or when it depends on the request and none is given.
     Can(CanArguments),
     /// What a node's agent holds.
     #[command(subcommand)]
@@ -102,6 +103,12 @@ pub(super) enum Question {
     /// What was refused or failed lately, what that means and what to check. Exit code 1 when there
     /// is something.
     Explain(ExplainArguments),
+    /// Which request was denied, by which policy and rule: by the identifier that its caller was given in
+    /// x-mesh-denied-by.
+    ExplainDenial {
+        /// The identifier.
+        id: String,
+    },
     /// Certificates of the identities on the nodes. Exit code 1 when one is not valid, or, with
     /// --expiring, when one is shown.
     Identity {
@@ -141,6 +148,9 @@ pub(super) struct ExplainArguments {
     /// Only what concerns this pod: NAMESPACE/NAME.
     #[arg(long, value_parser = pod)]
     pub(super) pod: Option<String>,
+    /// Of a Service only the routes that apply to this caller: NAMESPACE/POD, or a namespace.
+    #[arg(long)]
+    pub(super) from: Option<String>,
     /// The namespace of the object; in a cluster that of the kubeconfig's context where it is left out.
     #[arg(short, long)]
     pub(super) namespace: Option<String>,
@@ -174,6 +184,18 @@ pub(super) struct CanArguments {
     /// What is dialled: NAMESPACE/POD:PORT, svc/NAMESPACE/NAME or NAMESPACE/SERVICE, with or without
     /// :PORT, or ADDRESS:PORT.
     pub(super) destination: String,
+    /// The method of a request, such as GET; a gRPC call is POST.
+    #[arg(requires = "target", conflicts_with = "udp")]
+    pub(super) method: Option<String>,
+    /// Its path, with the query if it has one; of a gRPC call /PACKAGE.SERVICE/METHOD.
+    #[arg(value_name = "PATH")]
+    pub(super) target: Option<String>,
+    /// A header field of the request, 'NAME: VALUE'; may be given several times.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", requires = "method")]
+    pub(super) headers: Vec<String>,
+    /// The host that the request names; the Service's where it is left out.
+    #[arg(long, requires = "method")]
+    pub(super) host: Option<String>,
     /// By UDP instead of TCP.
     #[arg(long)]
     pub(super) udp: bool,

@@ -1,9 +1,13 @@
-//! `meshctl can`: the verdict on a connection, from what the data path of both sides has loaded.
+//! `meshctl can`: the verdict on a connection, or on a request, from what the data path of both sides has
+//! loaded.
 //!
 //! The node of the source is asked first: which destinations the connection may get, and whether
 //! each may be left for. The way in is judged where the destination is: by the same answer when it
 //! is on that node, else by its own node. A node that does not answer keeps the others from nothing:
-//! what only it could tell is not judged.
+//! what only it could tell is not judged. A request goes to the destination's node in the form that the
+//! routes of the source's have given it.
+
+mod text;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::client::{ClientError, encode};
 use super::endpoint::{Destination, EndpointError, source};
 use super::node::{Node, each};
-use super::output::{View, cell, table};
+use super::output::View;
 use super::{CanArguments, CliError, Outcome};
+use text::text;
 
 /// A node's answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,7 +32,42 @@ struct Can {
     allowed: bool,
     reason: String,
     explanation: String,
+    /// The request, as the source's node has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<Request>,
+    /// How routes decide on what the source dials; empty where there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    routed: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    route: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    route_rule: String,
+    /// What the mesh answers by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<Answered>,
     endpoints: Vec<Judged>,
+}
+
+/// A request without content.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Request {
+    method: String,
+    target: String,
+    host: String,
+    headers: Vec<String>,
+}
+
+/// An answer of the mesh itself, to a request or to the share of a backend.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Answered {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    backend: String,
+    weight: u32,
+    status: u16,
+    reason: String,
+    explanation: String,
+    detail: String,
+    refused: bool,
 }
 
 /// The verdict for one destination.
@@ -43,6 +83,17 @@ struct Judged {
     egress: Option<Rule>,
     ingress: Option<Rule>,
     audit: Option<Rule>,
+    /// Rules that decide by request, where none was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<Rule>,
+    /// The backend of the route.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    backend: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
+    /// The request as it goes there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sent: Option<Request>,
     /// Why the way in is not judged: its node did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unanswered: Option<String>,
@@ -89,26 +140,61 @@ pub(super) async fn can(
         );
     }
     let home = named(asked).or_else(|| named(known)).or(home);
+    let over = over(arguments);
     let mut can = match home {
-        Some(node) => ask(node, &arguments.source, &destination, arguments.udp).await?,
+        Some(node) => ask(node, &arguments.source, &destination, &over).await?,
         // A stranger's own way out is nobody's to judge: whoever knows the destination is asked.
-        None => ask_anyone(nodes, &pods, &arguments.source, &destination, arguments.udp).await?,
+        None => ask_anyone(nodes, &pods, &arguments.source, &destination, &over).await?,
     };
     for judged in &mut can.endpoints {
-        judge_ingress(nodes, &can.node, can.source, judged, arguments.udp).await;
+        let request = judged.sent.clone().or_else(|| can.request.clone());
+        let over = request.map_or_else(|| over.clone(), |request| request.over());
+        judge_ingress(nodes, &can.node, can.source, judged, &over).await;
     }
-    let outcome = outcome(&can.endpoints);
+    let outcome = outcome(&can);
     can.allowed = outcome == Outcome::Yes;
     Ok((View::new(&can, text(arguments, &can)), outcome))
 }
 
-fn outcome(endpoints: &[Judged]) -> Outcome {
-    if endpoints.is_empty() || endpoints.iter().any(|judged| !judged.allowed) {
+fn outcome(can: &Can) -> Outcome {
+    let Can { endpoints, answers, .. } = can;
+    let is_there = !endpoints.is_empty() || !answers.is_empty();
+    let refused = answers.iter().any(|answer| answer.refused);
+    if !is_there || refused || endpoints.iter().any(|judged| !judged.allowed) {
         Outcome::No
-    } else if endpoints.iter().any(|judged| judged.unanswered.is_some()) {
+    } else if endpoints.iter().any(|judged| judged.unanswered.is_some() || !judged.depends_on.is_empty()) {
         Outcome::Unknown
     } else {
         Outcome::Yes
+    }
+}
+
+/// What goes from the source to the destination: the part of the question after the two.
+fn over(arguments: &CanArguments) -> String {
+    let (Some(method), Some(target)) = (&arguments.method, &arguments.target) else {
+        return format!("&protocol={}", if arguments.udp { "udp" } else { "tcp" });
+    };
+    let request = Request {
+        method: method.clone(),
+        target: target.clone(),
+        host: arguments.host.clone().unwrap_or_default(),
+        headers: arguments.headers.clone(),
+    };
+    request.over()
+}
+
+impl Request {
+    fn over(&self) -> String {
+        let mut text =
+            format!("&protocol=tcp&method={}&target={}", encode(&self.method), encode(&self.target));
+        for (name, value) in
+            [("host", &self.host)].into_iter().chain(self.headers.iter().map(|field| ("header", field)))
+        {
+            if !value.is_empty() {
+                text.push_str(&format!("&{name}={}", encode(value)));
+            }
+        }
+        text
     }
 }
 
@@ -127,14 +213,9 @@ async fn pods_of(nodes: &[Node]) -> (Vec<(&Node, Pod)>, Option<ClientError>) {
     (pods, silent)
 }
 
-async fn ask(node: &Node, from: &str, to: &Destination, udp: bool) -> Result<Can, CliError> {
+async fn ask(node: &Node, from: &str, to: &Destination, over: &str) -> Result<Can, CliError> {
     let port = to.port.map(|port| format!("&port={port}")).unwrap_or_default();
-    let path = format!(
-        "/can?source={}&destination={}{port}&protocol={}",
-        encode(from),
-        encode(&to.name),
-        if udp { "udp" } else { "tcp" }
-    );
+    let path = format!("/can?source={}&destination={}{port}{over}", encode(from), encode(&to.name));
     Ok(node.agent.get(&path).await?)
 }
 
@@ -144,7 +225,7 @@ async fn ask_anyone(
     pods: &[(&Node, Pod)],
     from: &str,
     to: &Destination,
-    udp: bool,
+    over: &str,
 ) -> Result<Can, CliError> {
     let is_destination = |pod: &Pod| {
         format!("{}/{}", pod.namespace, pod.name) == to.name
@@ -152,11 +233,11 @@ async fn ask_anyone(
     };
     let home = pods.iter().find(|(_, pod)| is_destination(pod)).map(|(node, _)| *node);
     if let Some(node) = home {
-        return ask(node, from, to, udp).await;
+        return ask(node, from, to, over).await;
     }
     let mut silent = None;
     for node in nodes {
-        match ask(node, from, to, udp).await {
+        match ask(node, from, to, over).await {
             Err(CliError::Client(error)) if error.is_unknown() => {}
             Err(CliError::Client(error)) => silent = Some(error),
             answer => return answer,
@@ -166,11 +247,11 @@ async fn ask_anyone(
 }
 
 /// Has the way in judged by the node of the destination, where that is another one.
-async fn judge_ingress(nodes: &[Node], asked: &str, from: IpAddr, judged: &mut Judged, udp: bool) {
+async fn judge_ingress(nodes: &[Node], asked: &str, from: IpAddr, judged: &mut Judged, over: &str) {
     let elsewhere = nodes.iter().find(|node| node.name == judged.node && node.name != asked);
     let Some(node) = elsewhere.filter(|_| judged.allowed) else { return };
     let to = Destination { name: judged.address.ip().to_string(), port: Some(judged.address.port()) };
-    let answer = match ask(node, &from.to_string(), &to, udp).await {
+    let answer = match ask(node, &from.to_string(), &to, over).await {
         Ok(answer) => answer,
         Err(error) => {
             judged.unanswered = Some(error.to_string());
@@ -180,76 +261,10 @@ async fn judge_ingress(nodes: &[Node], asked: &str, from: IpAddr, judged: &mut J
     let Some(there) = answer.endpoints.into_iter().next() else { return };
     judged.ingress = there.ingress;
     judged.audit = judged.audit.take().or(there.audit);
+    judged.depends_on.extend(there.depends_on);
     if !there.allowed {
         judged.allowed = false;
         judged.reason = there.reason;
         judged.explanation = there.explanation;
-    }
-}
-
-fn text(arguments: &CanArguments, can: &Can) -> String {
-    let dialled = SocketAddr::new(can.destination, can.port);
-    let verdict = match outcome(&can.endpoints) {
-        Outcome::Yes => "allowed",
-        Outcome::Unknown => "not judged, a node does not answer",
-        Outcome::No if can.endpoints.iter().any(|judged| judged.allowed) => "denied in part",
-        Outcome::No => "denied",
-    };
-    let mut text = format!(
-        "{} -> {} ({dialled}/{}): {verdict}\n",
-        arguments.source, arguments.destination, can.protocol
-    );
-    if !can.service.is_empty() {
-        text.push_str(&format!("Service {}\n", can.service));
-    }
-    if !can.reason.is_empty() {
-        text.push_str(&format!("{}: {}\n", can.reason, can.explanation));
-    }
-    let rows: Vec<Vec<String>> = can
-        .endpoints
-        .iter()
-        .map(|judged| {
-            let verdict = match (judged.allowed, &judged.unanswered) {
-                (true, None) => "allowed",
-                (true, Some(_)) => "not judged",
-                (false, _) => "denied",
-            };
-            vec![
-                judged.address.to_string(),
-                cell(&judged.pod),
-                cell(&judged.node),
-                verdict.to_owned(),
-                cell(&judged.transport),
-                rule(judged.egress.as_ref()),
-                rule(judged.ingress.as_ref()),
-                cell(&judged.reason),
-            ]
-        })
-        .collect();
-    text.push_str(&table(
-        &["ENDPOINT", "POD", "NODE", "VERDICT", "TRANSPORT", "EGRESS", "INGRESS", "REASON"],
-        &rows,
-    ));
-    let mut told: Vec<&str> = Vec::new();
-    for judged in can.endpoints.iter().filter(|judged| !judged.explanation.is_empty()) {
-        if !told.contains(&judged.reason.as_str()) {
-            told.push(&judged.reason);
-            text.push_str(&format!("{}: {}\n", judged.reason, judged.explanation));
-        }
-    }
-    for audit in can.endpoints.iter().filter_map(|judged| judged.audit.as_ref()) {
-        text.push_str(&format!("Audit: {} would deny it\n", rule(Some(audit))));
-    }
-    for unanswered in can.endpoints.iter().filter_map(|judged| judged.unanswered.as_ref()) {
-        text.push_str(&format!("{unanswered}\n"));
-    }
-    text
-}
-
-fn rule(rule: Option<&Rule>) -> String {
-    match rule {
-        Some(rule) if rule.policy.is_empty() => "(no policy)".to_owned(),
-        Some(rule) => format!("{} {}", rule.policy, rule.rule),
-        None => "-".to_owned(),
     }
 }

@@ -38,6 +38,14 @@ pub(super) enum EndpointError {
     /// Nobody enforces anything there.
     #[error("the pod is on node `{0}`, and no agent of the mesh is there; `meshctl check` says more")]
     NoAgent(String),
+    /// It was not of a Service.
+    #[error("--from is who calls a Service; write svc/<name> in front of it")]
+    NoCaller,
+    /// No node remembers it.
+    #[error(
+        "no node knows a denial `{0}`; each remembers the latest few thousand, since its relay started, and the access log has every one"
+    )]
+    NoDenial(String),
     /// No node knows it.
     #[error("no node knows `{0}`; neither a pod nor a Service of that name is told to any node")]
     Unknown(String),

@@ -1,8 +1,10 @@
 //! `meshctl explain`: what was refused or failed lately, what that means and what to check. The
 //! texts are the agents': a reason has one explanation, wherever it is read. [`mod@pod`] and [`mod@service`] tell
-//! of one object.
+//! of one object, [`mod@denial`] of one request.
 
+mod denial;
 mod pod;
+mod routes;
 mod service;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use super::node::{Node, each};
 use super::output::View;
 use super::{CliError, Outcome};
 
+pub(super) use denial::denial;
 pub(super) use pod::pod;
 pub(super) use service::service;
 
@@ -164,10 +167,6 @@ fn text(explained: &Explained) -> String {
 }
 
 impl Failure {
-    fn text(&self, field: &str) -> &str {
-        self.rest.get(field).and_then(Value::as_str).unwrap_or_default()
-    }
-
     fn lines(&self) -> String {
         let often = match self.count {
             1 => String::new(),
@@ -175,18 +174,28 @@ impl Failure {
         };
         let mut text = format!("  {} {}{often}, told by the {}\n", self.node, self.time, self.reporter);
         text.push_str(&format!("    {} -> {}\n", self.source.text(), self.destination.text()));
-        let rule = [self.text("policy"), self.text("rule")].join(" ");
-        for (name, value) in [
-            ("expected", self.text("expected_identity")),
-            ("rule", rule.trim()),
-            ("detail", self.text("detail")),
-        ] {
-            if !value.is_empty() {
-                text.push_str(&format!("    {name} {value}\n"));
-            }
+        for (name, value) in more(&self.rest) {
+            text.push_str(&format!("    {name} {value}\n"));
         }
         text
     }
+}
+
+/// What a line says besides who and when: of a request, what it asked for and what decided on it.
+fn more(rest: &Map<String, Value>) -> Vec<(&'static str, String)> {
+    let text = |field: &str| rest.get(field).and_then(Value::as_str).unwrap_or_default();
+    let joined = |fields: [&str; 2]| fields.map(text).join(" ").trim().to_owned();
+    [
+        ("expected", text("expected_identity").to_owned()),
+        ("request", joined(["method", "path"])),
+        ("route", joined(["route", "route_rule"])),
+        ("rule", joined(["policy", "rule"])),
+        ("denial", text("denial").to_owned()),
+        ("detail", text("detail").to_owned()),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .collect()
 }
 
 impl Side {

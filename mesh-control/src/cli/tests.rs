@@ -3,6 +3,7 @@
 mod certificates;
 mod explained;
 mod objects;
+mod requested;
 mod reset;
 
 use std::collections::BTreeMap;
@@ -67,7 +68,16 @@ fn judged(node: &str, allowed: bool, reason: &str) -> Value {
 }
 
 fn arguments(source: &str, destination: &str) -> CanArguments {
-    CanArguments { source: source.into(), destination: destination.into(), udp: false, namespace: None }
+    CanArguments {
+        source: source.into(),
+        destination: destination.into(),
+        method: None,
+        target: None,
+        headers: Vec::new(),
+        host: None,
+        udp: false,
+        namespace: None,
+    }
 }
 
 fn shown(view: &View, format: Format) -> String {
@@ -266,7 +276,11 @@ fn options_stand_anywhere() {
         "meshctl status --wait --timeout 30s",
         "meshctl check --pre --kubeconfig /x --context y",
         "meshctl can teller svc/ledger -n bank --mesh-namespace mesh",
+        "meshctl can a/b c/d GET /x?y=z -H x-a:1 -H x-b:2 --host shop.example",
+        "meshctl can a/b svc/c/d:1 POST /pkg.Vault/Open -o json",
         "meshctl explain",
+        "meshctl explain svc/bank/vault --from shop",
+        "meshctl explain-denial 00d1ab2c3d4e5f60",
         "meshctl bug-report /tmp/x.tar",
         "meshctl explain pod/teller -n bank",
         "meshctl enroll bank --dry-run",
@@ -279,7 +293,15 @@ fn options_stand_anywhere() {
     ] {
         Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
-    for line in ["meshctl explain --pod teller", "meshctl identity --expiring soon", "meshctl ca join"] {
+    for line in [
+        "meshctl explain --pod teller",
+        "meshctl identity --expiring soon",
+        "meshctl ca join",
+        "meshctl can a/b c/d GET",
+        "meshctl can a/b c/d -H x-a:1",
+        "meshctl can a/b c/d GET / --udp",
+        "meshctl explain-denial",
+    ] {
         assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
     }
 }

@@ -20,7 +20,9 @@ use serde_json::{Map, Value};
 use super::kinds::{Unread, unread};
 use crate::{
     ca,
-    objects::{CaSecret, Custom, ObjectName, ObjectRef},
+    objects::{
+        BACKEND_TLS_VERSIONS, CaSecret, Custom, ObjectName, ObjectRef, Route, RouteKind, XMESH_VERSION,
+    },
 };
 
 /// An object that the build reads.
@@ -37,6 +39,9 @@ pub(super) enum Object {
     MeshConfig(Arc<Custom>),
     AccessPolicy(Arc<Custom>),
     ClusterAccessPolicy(Arc<Custom>),
+    Route(RouteKind, Arc<Route>),
+    BackendTlsPolicy(Arc<Custom>),
+    XMesh(Arc<Custom>),
 }
 
 /// What became of one object of a document.
@@ -96,6 +101,9 @@ fn decode_object(fields: Map<String, Value>, file: &ObjectRef) -> Option<Decoded
         return Some(Decoded::Problem(file.clone(), Condition::failed(ACCEPTED, "NotAnObject", message)));
     }
     let mesh = api_version == labels::API_VERSION;
+    if let Some(kind) = route_kind(api_version, kind) {
+        return Some(route(&fields, kind, reference(true)));
+    }
     let decoded = match kind {
         "Namespace" if is::<Namespace>(api_version) => {
             typed(fields.clone(), reference(false), Object::Namespace)
@@ -115,6 +123,10 @@ fn decode_object(fields: Map<String, Value>, file: &ObjectRef) -> Option<Decoded
         "Secret" if api_version == "v1" => ca_secret(&fields, reference(true))?,
         "MeshConfig" if mesh => custom(&fields, reference(false), Object::MeshConfig),
         "AccessPolicy" if mesh => custom(&fields, reference(true), Object::AccessPolicy),
+        "XMesh" if api_version == XMESH_VERSION => custom(&fields, reference(false), Object::XMesh),
+        "BackendTLSPolicy" if BACKEND_TLS_VERSIONS.contains(&api_version) => {
+            custom(&fields, reference(true), Object::BackendTlsPolicy)
+        }
         "ClusterAccessPolicy" if mesh => custom(&fields, reference(false), Object::ClusterAccessPolicy),
         _ => {
             let namespaced = metadata.is_some_and(|metadata| metadata.contains_key("namespace"));
@@ -161,16 +173,36 @@ fn ca_secret(fields: &Map<String, Value>, reference: ObjectRef) -> Option<Decode
     may_sign.then(|| Decoded::Object(reference, Object::CaSecret(Arc::new(secret))))
 }
 
+/// The kind of route that this is, in a version that is read.
+fn route_kind(api_version: &str, kind: &str) -> Option<RouteKind> {
+    RouteKind::of(kind).filter(|kind| kind.api_versions().contains(&api_version))
+}
+
+fn route(fields: &Map<String, Value>, kind: RouteKind, reference: ObjectRef) -> Decoded {
+    let metadata = fields.get("metadata").and_then(Value::as_object);
+    let created = metadata.and_then(|metadata| text(metadata, "creationTimestamp")).unwrap_or_default();
+    let route = Route {
+        reference: reference.clone(),
+        created: created.to_owned(),
+        written: written(fields, reference.name.clone()),
+    };
+    Decoded::Object(reference, Object::Route(kind, Arc::new(route)))
+}
+
 fn custom(fields: &Map<String, Value>, reference: ObjectRef, object: fn(Arc<Custom>) -> Object) -> Decoded {
+    let custom = written(fields, reference.name.clone());
+    Decoded::Object(reference, object(Arc::new(custom)))
+}
+
+fn written(fields: &Map<String, Value>, name: ObjectName) -> Custom {
     const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     let generation = fields.get("metadata").and_then(|metadata| metadata.get("generation"));
-    let custom = Custom {
-        name: reference.name.clone(),
+    Custom {
+        name,
         generation: generation.and_then(Value::as_i64).unwrap_or(0),
         spec: fields.get("spec").cloned().unwrap_or(Value::Null),
         unknown_fields: fields.keys().filter(|key| !KNOWN.contains(&key.as_str())).cloned().collect(),
-    };
-    Decoded::Object(reference, object(Arc::new(custom)))
+    }
 }
 
 fn text<'a>(fields: &'a Map<String, Value>, field: &str) -> Option<&'a str> {

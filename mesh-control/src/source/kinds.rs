@@ -1,5 +1,7 @@
 //! Which kinds the controller knows without reading them.
 
+use crate::objects::RouteKind;
+
 /// API groups of Kubernetes itself. Kinds of theirs that the build has no use for are passed
 /// over in silence: a directory may hold whatever else a real cluster is given.
 const KUBERNETES_GROUPS: [&str; 20] = [
@@ -48,6 +50,13 @@ const CORE_KINDS: [&str; 16] = [
 /// Kinds of ours that are designed and not built yet.
 const NOT_BUILT: [&str; 3] = ["TrafficPolicy", "ExternalService", "MeshTelemetry"];
 
+/// The group of the Gateway API's experiments.
+const GATEWAY_EXPERIMENTS: &str = "gateway.networking.x-k8s.io";
+
+/// Kinds of the Gateway API that are for gateways, or that a mesh has no use for: routes of a mesh need
+/// no ReferenceGrant (GEP-1294, section "Namespace boundaries").
+const FOR_GATEWAYS: [&str; 5] = ["Gateway", "GatewayClass", "ListenerSet", "XListenerSet", "ReferenceGrant"];
+
 /// What is to be done with an object that the build does not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unread {
@@ -77,11 +86,8 @@ pub(super) fn unread(api_version: &str, kind: &str) -> Unread {
             )
         };
     }
-    if group == "gateway.networking.k8s.io" {
-        return Unread::Refused(
-            "KindNotBuilt",
-            format!("Gateway API kind {kind} is not built yet; the object has no effect"),
-        );
+    if group == RouteKind::GROUP || group == GATEWAY_EXPERIMENTS {
+        return of_gateway_api(api_version, kind);
     }
     if api_version == "v1" && kind == "Endpoints" {
         return Unread::Refused(
@@ -100,4 +106,22 @@ pub(super) fn unread(api_version: &str, kind: &str) -> Unread {
             ),
         )
     }
+}
+
+/// Decides for a kind of the Gateway API that is no route in a version that is read.
+fn of_gateway_api(api_version: &str, kind: &str) -> Unread {
+    if let Some(route) = RouteKind::of(kind) {
+        let versions = route.api_versions().join(" or ");
+        return Unread::Refused(
+            "UnknownVersion",
+            format!("apiVersion `{api_version}` of {kind} is not read; write {versions}"),
+        );
+    }
+    if FOR_GATEWAYS.contains(&kind) {
+        return Unread::Ignored;
+    }
+    Unread::Refused(
+        "KindNotBuilt",
+        format!("Gateway API kind {kind} is not built yet; the object has no effect"),
+    )
 }

@@ -41,7 +41,7 @@ pub(crate) use cursor::wait;
 use hub::Hub;
 
 use super::{Snapshot, Source, SourceError};
-use crate::objects::{ObjectRef, Objects, Observed};
+use crate::objects::{ObjectRef, Objects, Observed, Parents, RouteName};
 
 /// Events that come this close together are one change.
 const QUIET: Duration = Duration::from_millis(15);
@@ -76,7 +76,7 @@ impl Kubernetes {
 
 /// Where the API server has objects like this one, if it is of one of our kinds.
 pub(crate) fn path_of(object: &ObjectRef) -> Option<String> {
-    let mut kinds = kind::Kind::ALL.into_iter().filter(|kind| kind.definition().is_some());
+    let mut kinds = kind::Kind::ALL.into_iter().filter(|kind| kind.has_conditions());
     let kind = kinds.find(|kind| kind.name() == object.kind);
     let namespace = Some(object.name.namespace.as_str()).filter(|namespace| !namespace.is_empty());
     kind.filter(|kind| kind.api_version() == object.api_version).map(|kind| kind.path(namespace))
@@ -105,6 +105,21 @@ impl Seen {
         self.hub.lock().statuses().clone()
     }
 
+    /// Every route that is there, with what its status says of its parents.
+    pub(crate) fn parents(&self) -> BTreeMap<RouteName, Parents> {
+        self.hub.lock().parents().clone()
+    }
+
+    /// This was written; the watch will bring it as well, a little later.
+    pub(crate) fn wrote_parents(&self, route: RouteName, parents: Parents) {
+        self.hub.wrote(|state| state.saw_parents(route, parents));
+    }
+
+    /// Where the API server has routes like this one.
+    pub(crate) fn path_of_route(&self, route: &RouteName) -> String {
+        self.hub.lock().path(kind::Kind::Route(route.kind), Some(&route.name.namespace))
+    }
+
     /// Looks at the objects that the model is built from.
     pub(crate) fn with_objects<T>(&self, look: impl FnOnce(&Objects) -> T) -> T {
         look(self.hub.lock().objects())
@@ -117,6 +132,6 @@ impl Seen {
 
     /// This was written; the watch will bring it as well, a little later.
     pub(crate) fn wrote(&self, object: &ObjectRef, status: Observed) {
-        self.hub.wrote(object, status);
+        self.hub.wrote(|state| state.saw_status(object, status));
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use mesh_api::condition::{Condition, UNIQUE};
 
 use super::decode::{Decoded, Object};
-use crate::objects::{Conditions, Custom, ObjectName, ObjectRef, Objects};
+use crate::objects::{Conditions, Custom, ObjectName, ObjectRef, Objects, Route, RouteName};
 
 /// Puts the objects together in the order of the files' names; where two have the same kind and
 /// name the first counts. Values equal to those of `previous` are taken from there, so that a
@@ -81,6 +81,13 @@ fn insert(objects: &mut Objects, previous: &Objects, name: ObjectName, object: &
         Object::ClusterAccessPolicy(value) => {
             put_custom(&mut objects.cluster_access_policies, &previous.cluster_access_policies, name, value);
         }
+        Object::XMesh(value) => put_custom(&mut objects.x_meshes, &previous.x_meshes, name, value),
+        Object::BackendTlsPolicy(value) => {
+            put_custom(&mut objects.backend_tls_policies, &previous.backend_tls_policies, name, value);
+        }
+        Object::Route(kind, value) => {
+            put_route(&mut objects.routes, &previous.routes, RouteName { kind: *kind, name }, value);
+        }
     }
 }
 
@@ -97,15 +104,32 @@ fn put<T: PartialEq>(values: &mut Values<T>, previous: &Values<T>, name: ObjectN
 fn put_custom(values: &mut Values<Custom>, previous: &Values<Custom>, name: ObjectName, value: &Arc<Custom>) {
     let Entry::Vacant(entry) = values.entry(name) else { return };
     let last = previous.get(entry.key());
+    let counted = counted(value, last.map(Arc::as_ref));
+    let same = last.filter(|last| ***last == counted).cloned();
+    entry.insert(same.unwrap_or_else(|| Arc::new(counted)));
+}
+
+/// The same for a route.
+fn put_route(
+    values: &mut BTreeMap<RouteName, Arc<Route>>,
+    previous: &BTreeMap<RouteName, Arc<Route>>,
+    name: RouteName,
+    value: &Arc<Route>,
+) {
+    let Entry::Vacant(entry) = values.entry(name) else { return };
+    let last = previous.get(entry.key());
+    let written = counted(&value.written, last.map(|last| &last.written));
+    let route = Route { written, ..Route::clone(value) };
+    let same = last.filter(|last| ***last == route).cloned();
+    entry.insert(same.unwrap_or_else(|| Arc::new(route)));
+}
+
+/// The object with its own generation or, where it brings none, one above the last if it changed.
+fn counted(value: &Custom, last: Option<&Custom>) -> Custom {
     if value.generation != 0 {
-        let same = last.filter(|last| *last == value);
-        entry.insert(same.unwrap_or(value).clone());
-        return;
+        return value.clone();
     }
     let same = last.filter(|last| last.spec == value.spec && last.unknown_fields == value.unknown_fields);
-    let counted = same.cloned().unwrap_or_else(|| {
-        let generation = last.map_or(0, |last| last.generation) + 1;
-        Arc::new(Custom { generation, ..Custom::clone(value) })
-    });
-    entry.insert(counted);
+    let generation = same.map_or_else(|| last.map_or(0, |last| last.generation) + 1, |same| same.generation);
+    Custom { generation, ..value.clone() }
 }

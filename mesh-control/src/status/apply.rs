@@ -21,12 +21,13 @@ use super::{
     events::{Teller, news},
     plan::due,
     report,
-    rounds::{self, Pace, Statuses},
+    rounds::{self, Pace, SETTLE, Statuses},
 };
 use crate::{
     ads::{Acks, Store},
+    build::FEATURES,
     ca::Timestamp,
-    objects::{Conditions, ObjectRef, Observed},
+    objects::{Conditions, ObjectRef, Observed, XMESH_VERSION},
     source::{Seen, told},
 };
 
@@ -72,7 +73,8 @@ impl Statuses for Objects {
     type Due = Observed;
 
     /// At most ten a second, whatever happens.
-    const PACE: Pace = Pace { gap: Duration::from_millis(100), at_once: 50, rest: REST, every: None };
+    const PACE: Pace =
+        Pace { gap: Duration::from_millis(100), at_once: 50, rest: REST, every: None, settle: SETTLE };
 
     fn begin(&mut self, _: Instant) {}
 
@@ -135,18 +137,22 @@ async fn write(client: &Client, object: &ObjectRef, status: &Observed) -> Result
     }
 }
 
-/// What is applied: of the object nothing but its name and our conditions.
+/// What is applied: of the object nothing but its name and our conditions; of the mesh's own what it supports.
 fn body(object: &ObjectRef, status: &Observed) -> Value {
     let mut metadata = json!({"name": object.name.name});
     if !object.name.namespace.is_empty() {
         metadata["namespace"] = object.name.namespace.clone().into();
     }
-    json!({
+    let mut written = json!({
         "apiVersion": object.api_version,
         "kind": object.kind,
         "metadata": metadata,
         "status": {"conditions": status.0},
-    })
+    });
+    if object.api_version == XMESH_VERSION {
+        written["status"]["supportedFeatures"] = FEATURES.iter().map(|name| json!({"name": name})).collect();
+    }
+    written
 }
 
 #[cfg(test)]

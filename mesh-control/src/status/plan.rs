@@ -73,13 +73,16 @@ fn one_of_each_type(conditions: &[Condition]) -> Vec<Condition> {
         }
     }
     let mut all: Vec<Condition> = by_type.into_values().collect();
-    for condition in &mut all {
-        let end = (0..=MESSAGE_BYTES.min(condition.message.len()))
-            .rev()
-            .find(|end| condition.message.is_char_boundary(*end));
-        condition.message.truncate(end.unwrap_or(0));
-    }
+    all.iter_mut().for_each(bound);
     all
+}
+
+/// Makes a message as short as the schema wants it.
+pub(super) fn bound(condition: &mut Condition) {
+    let end = (0..=MESSAGE_BYTES.min(condition.message.len()))
+        .rev()
+        .find(|end| condition.message.is_char_boundary(*end));
+    condition.message.truncate(end.unwrap_or(0));
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ fn object_of(key: &ResourceKey) -> Option<ObjectRef> {
     let name = ObjectName::new(parts.next()?, parts.next()?);
     let kind = match key.kind {
         ResourceKind::NodeConfig | ResourceKind::TrustBundle => return None,
-        ResourceKind::Service => "Service",
+        ResourceKind::Service | ResourceKind::ServiceRoutes => "Service",
         ResourceKind::PodPolicy | ResourceKind::Workload => "Pod",
     };
     Some(ObjectRef { api_version: "v1".to_owned(), kind: kind.to_owned(), name })

@@ -13,8 +13,8 @@ use tokio::{
 
 /// Changes that come this close together are written once.
 const GATHER: Duration = Duration::from_millis(500);
-/// Who begins to write waits for the nodes to connect: until then nobody knows what is true of them.
-const SETTLE: Duration = Duration::from_secs(10);
+/// Who begins to write of nodes waits for them to connect: until then nobody knows what is true of them.
+pub(super) const SETTLE: Duration = Duration::from_secs(10);
 
 /// How fast it is written.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,8 @@ pub(super) struct Pace {
     pub(super) rest: Duration,
     /// How soon while nothing does, where time alone brings a change.
     pub(super) every: Option<Duration>,
+    /// How long who begins to write waits.
+    pub(super) settle: Duration,
 }
 
 /// Statuses of one sort.
@@ -74,7 +76,7 @@ pub(super) async fn run<S: Statuses>(
                 return;
             }
             statuses.begin(Instant::now());
-            sleep(SETTLE).await;
+            sleep(S::PACE.settle).await;
         }
         let now = Instant::now();
         let mut due = statuses.due(now);

@@ -21,7 +21,7 @@ use super::{
     enrolment::{enrolments, pod},
     events::{Teller, news},
     pods::{Due, body, due, is_new_wait},
-    rounds::{self, Pace, Statuses},
+    rounds::{self, Pace, SETTLE, Statuses},
 };
 use crate::{
     ads::{Acks, Store},
@@ -82,7 +82,8 @@ impl Statuses for Pods {
     type Due = Due;
 
     /// At most twenty a second, whatever happens.
-    const PACE: Pace = Pace { gap: Duration::from_millis(50), at_once: 100, rest: REST, every: Some(EVERY) };
+    const PACE: Pace =
+        Pace { gap: Duration::from_millis(50), at_once: 100, rest: REST, every: Some(EVERY), settle: SETTLE };
 
     fn begin(&mut self, now: Instant) {
         self.writer.reports.told_from(now);

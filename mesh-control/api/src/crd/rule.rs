@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    LabelSelector, PortRule,
-    schema::{LABEL, SPIFFE, SUBDOMAIN, cidrs, list_not_built, map_not_built, names_not_built},
+    GrpcRule, HttpRule, LabelSelector, PortRule,
+    schema::{LABEL, SPIFFE, SUBDOMAIN, cidrs, map_not_built, names_not_built},
 };
 
 /// Whether a policy is enforced.
@@ -61,8 +61,7 @@ macro_rules! rule {
         $(#[$kind])*
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
         #[x_kube(validation = ("has(self.ports) || !(has(self.http) || has(self.grpc) || has(self.jwt) || has(self.limit))", "http, grpc, jwt and limit need ports"))]
-        #[x_kube(validation = Rule::new("!has(self.http)").message("http is not built yet; take it out").field_path(".http"))]
-        #[x_kube(validation = Rule::new("!has(self.grpc)").message("grpc is not built yet; take it out").field_path(".grpc"))]
+        #[x_kube(validation = ("!(has(self.http) || has(self.grpc)) || !has(self.ports) || self.ports.all(port, !has(port.protocol) || port.protocol == 'TCP')", "http and grpc need TCP ports"))]
         #[x_kube(validation = Rule::new("!has(self.jwt)").message("jwt is not built yet; take it out").field_path(".jwt"))]
         #[x_kube(validation = Rule::new("!has(self.limit)").message("limit is not built yet; take it out").field_path(".limit"))]
         pub struct $name {
@@ -84,14 +83,14 @@ macro_rules! rule {
             $(#[$mtls_says])*
             #[serde(default)]
             pub mtls: Mtls,
-            /// Not built yet.
+            /// Which requests: any entry, here or of `grpc`. Every connection where both are left out.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(schema_with = "list_not_built")]
-            pub http: Option<Value>,
-            /// Not built yet.
+            #[schemars(length(min = 1, max = 16))]
+            pub http: Option<Vec<HttpRule>>,
+            /// Which calls: any entry, here or of `http`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(schema_with = "list_not_built")]
-            pub grpc: Option<Value>,
+            #[schemars(length(min = 1, max = 32))]
+            pub grpc: Option<Vec<GrpcRule>>,
             /// Not built yet.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(schema_with = "map_not_built")]

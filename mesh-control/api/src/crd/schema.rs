@@ -20,6 +20,19 @@ pub(super) const SPIFFE: &str = r"^spiffe://[a-z0-9._-]{1,255}/ns/([^/*]+|\*)/sa
 /// Trust domains (SPIFFE-ID specification, section 2.1), at most 255 characters.
 pub(super) const TRUST_DOMAIN: &str = "^[a-z0-9._-]+$";
 
+/// Methods (RFC 9110 section 9.1), upper case only: they are compared with case, and none that is registered has another.
+pub(super) const METHOD: &str = "^[A-Z]+([-_][A-Z]+)*$";
+/// Paths that a normalised one can be equal to, or below of, as far as a pattern says.
+pub(super) const PATH: &str = "^/([-A-Za-z0-9._~!$&'()*+,;=:@/]|%[0-9a-fA-F]{2})*$";
+/// Names of headers (RFC 9110 section 5.1), at most 256 characters.
+pub(super) const HEADER_NAME: &str = "^[-A-Za-z0-9!#$%&'*+.^_`|~]+$";
+/// Hosts: a name or an address, or `*.` and a name.
+pub(super) const HOST: &str = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// Full names of gRPC services.
+pub(super) const GRPC_SERVICE: &str = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$";
+/// Names of gRPC methods.
+pub(super) const GRPC_METHOD: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+
 /// Address ranges. The API server reads `cidr` as the controller does, but for IPv4 in IPv6 form.
 pub(super) fn cidrs(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
@@ -52,21 +65,12 @@ pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A list that is not built yet: its inside is not described, and a rule beside it refuses it by name.
-pub(super) fn list_not_built(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "maxItems": 64,
-        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}
-    })
-}
-
-/// The same, of names.
+/// Names that are not built yet: a rule beside them refuses them by name.
 pub(super) fn names_not_built(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "maxItems": 64, "items": {"type": "string", "maxLength": 253}})
 }
 
-/// The same, for a map.
+/// A map that is not built yet: its inside is not described, and a rule beside it refuses it by name.
 pub(super) fn map_not_built(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }

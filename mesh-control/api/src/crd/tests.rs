@@ -46,7 +46,9 @@ fn the_forms_of_the_design_are_accepted() {
                 {"cidrs": ["10.9.0.0/16"]}
             ],
             "ports": [{"port": "http"}, {"port": 8443, "protocol": "TCP"}, {"port": 9000, "endPort": 9010}],
-            "http": [{"methods": ["GET"]}]
+            "http": [{"methods": ["GET"], "paths": [{"prefix": "/api"}, {"exact": "/healthz"}, {"regex": "/v[0-9]+/.*"}],
+                "headers": [{"name": "x-tier", "exact": "gold"}], "hosts": ["vault.bank"]}],
+            "grpc": [{"service": "bank.Vault", "method": "Open"}]
         }],
         "egress": [{"to": [{"services": [{"name": "ledger", "namespace": "bank"}]}], "ports": [{"port": 443}]}]
     }))

@@ -115,3 +115,60 @@ async fn an_agent_that_never_answers_is_told_the_last_state_once_it_does() {
     assert_eq!(told.removed, ["shop/b/u-b"]);
     assert!(client.silent().await);
 }
+
+const CANARY: &str = "---
+apiVersion: v1
+kind: Service
+metadata: {name: canary, namespace: shop}
+spec: {clusterIP: 10.96.0.2, selector: {app: web}, ports: [{port: 80}]}
+";
+
+/// A route of the Service that leads to the canary.
+const ROUTE: &str = "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{group: '', kind: Service, name: web, port: 80}]
+  rules: [{backendRefs: [{name: canary, port: 80}]}]
+";
+
+#[tokio::test]
+async fn routes_are_told_when_the_services_that_came_with_them_are_acknowledged() {
+    let mut controller = Controller::start();
+    let mut client = connected(&mut controller, &pod("a", 1, true)).await;
+    client.subscribe("ServiceRoutes", &["*"], &[]).await;
+    assert!(client.take("ServiceRoutes").await.updated.is_empty());
+    client.settled().await;
+    let with = |pods: &str| pods.to_owned() + CANARY + ROUTE + super::SERVICE;
+    controller.set(&with(&pod("a", 1, true)));
+    let services = client.receive("Service").await;
+    assert_eq!(services.updated, ["shop/canary"]);
+    assert!(client.silent().await, "the route leads to what the agent does not know");
+    // Services go on changing: that is not waited for.
+    controller.set(&with(&pod("a", 1, false)));
+    client.acknowledge(&services).await;
+    let changed = client.receive("Service").await;
+    assert_eq!(changed.updated, ["shop/canary", "shop/web"]);
+    assert_eq!(client.take("ServiceRoutes").await.updated, ["shop/web"]);
+    client.acknowledge(&changed).await;
+    // What is the same is not sent again.
+    controller.set(&with(&pod("a", 1, true)));
+    client.take("Service").await;
+    assert!(client.silent().await);
+    controller.set(&(pod("a", 1, true) + super::SERVICE));
+    assert_eq!(client.take("ServiceRoutes").await.removed, ["shop/web"]);
+    assert_eq!(client.take("Service").await.removed, ["shop/canary"]);
+}
+
+#[tokio::test]
+async fn an_agent_that_begins_is_told_of_routes_at_once() {
+    let mut controller = Controller::start();
+    controller.set(&(pod("a", 1, true) + CANARY + ROUTE + super::SERVICE));
+    let mut client = controller.connect("n1").await;
+    for kind in ["Workload", "Service", "ServiceRoutes"] {
+        client.subscribe(kind, &["*"], &[]).await;
+    }
+    assert_eq!(client.receive("Service").await.updated, ["shop/canary", "shop/web"]);
+    assert_eq!(client.receive("ServiceRoutes").await.updated, ["shop/web"]);
+}

@@ -186,6 +186,8 @@ impl Assembly<'_> {
                 peers: form.peers.clone(),
                 ports: self.ports(form, selected)?,
                 mtls: mtls(rule.mtls).into(),
+                http: rule.requests.http.clone(),
+                grpc: rule.requests.grpc.clone(),
             })
         };
         rule.forms.iter().filter_map(make).collect()
@@ -229,6 +231,8 @@ impl Assembly<'_> {
                 peers: Vec::new(),
                 ports: targets.iter().map(|(protocol, port)| range(*protocol, *port, *port)).collect(),
                 mtls: resources::Mtls::Preferred.into(),
+                http: Vec::new(),
+                grpc: Vec::new(),
             })
             .collect()
     }

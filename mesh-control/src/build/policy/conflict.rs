@@ -55,7 +55,7 @@ fn contradiction(a: &Policy, b: &Policy) -> Option<String> {
 }
 
 fn rules_overlap(a: &Resolved, b: &Resolved) -> bool {
-    a.forms.iter().any(|a| b.forms.iter().any(|b| forms_overlap(a, b)))
+    a.requests.may_meet(&b.requests) && a.forms.iter().any(|a| b.forms.iter().any(|b| forms_overlap(a, b)))
 }
 
 fn forms_overlap(a: &Form, b: &Form) -> bool {

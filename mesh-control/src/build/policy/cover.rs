@@ -60,17 +60,35 @@ impl PeerShape {
 pub(super) fn covers(wide: &Shape<'_>, narrow: &Shape<'_>, egress: bool) -> bool {
     proof_covers(wide.rule, narrow.rule, egress)
         && ports_cover(&wide.rule.ports, &narrow.rule.ports)
+        && requests_cover(wide.rule, narrow.rule)
         && peers_cover(wide, narrow, egress)
 }
 
 /// Whether it matches everything.
 pub(super) fn is_total(rule: &Rule, egress: bool) -> bool {
-    rule.peers.is_empty() && rule.ports.is_empty() && (egress || rule.mtls() != Mtls::Required)
+    rule.peers.is_empty()
+        && rule.ports.is_empty()
+        && is_of_connections(rule)
+        && (egress || rule.mtls() != Mtls::Required)
 }
 
 /// On ingress `mtls: Required` matches who is proven only; on egress it says how to go there.
 fn proof_covers(wide: &Rule, narrow: &Rule, egress: bool) -> bool {
     egress || wide.mtls() != Mtls::Required || narrow.mtls() == Mtls::Required
+}
+
+/// Whether it decides without a request.
+fn is_of_connections(rule: &Rule) -> bool {
+    rule.http.is_empty() && rule.grpc.is_empty()
+}
+
+/// A rule about requests leaves to others what is no request, so it covers none about connections. Entries
+/// are compared as they are written.
+fn requests_cover(wide: &Rule, narrow: &Rule) -> bool {
+    is_of_connections(wide)
+        || (!is_of_connections(narrow)
+            && narrow.http.iter().all(|entry| wide.http.contains(entry))
+            && narrow.grpc.iter().all(|entry| wide.grpc.contains(entry)))
 }
 
 fn ports_cover(wide: &[PortRange], narrow: &[PortRange]) -> bool {
@@ -116,7 +134,9 @@ fn range_covers(wide: &[Option<IpNet>], narrow: Option<&IpNet>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use mesh_api::resources::{Action, Cidr, Endpoint, Groups, Mtls, Peer, PortRange, Protocol, Rule};
+    use mesh_api::resources::{
+        Action, Cidr, Endpoint, Groups, GrpcRequests, HttpRequests, Mtls, Peer, PortRange, Protocol, Rule,
+    };
 
     use super::{RANGES, is_total, shapes};
 
@@ -195,6 +215,24 @@ mod tests {
         assert!(!covers(&wide, &rule(Action::Allow, vec![cidr([0, 0, 0, 0], 0)], Vec::new()), true));
         let nothing = rule(Action::Allow, vec![groups(&[1])], Vec::new());
         assert!(!covers(&wide, &nothing, true), "by identity from anywhere");
+    }
+
+    #[test]
+    fn rules_about_requests_cover_none_about_connections() {
+        let connections = rule(Action::Allow, Vec::new(), vec![(80, 80)]);
+        let of = |methods: &[&str]| {
+            let entry = |method: &&str| HttpRequests {
+                methods: vec![(*method).to_owned()],
+                ..HttpRequests::default()
+            };
+            Rule { http: methods.iter().map(entry).collect(), ..connections.clone() }
+        };
+        let call = GrpcRequests { service: "a.B".to_owned(), method: String::new() };
+        let (get, both) = (of(&["GET"]), of(&["PUT", "GET"]));
+        assert!(covers(&connections, &get, false) && !covers(&get, &connections, false));
+        assert!(covers(&both, &get, false) && !covers(&get, &both, false));
+        assert!(!covers(&get, &Rule { grpc: vec![call], ..get.clone() }, false));
+        assert!(!is_total(&Rule { ports: Vec::new(), ..get }, false));
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub(in super::super) fn dns_rule<'a>(services: impl Iterator<Item = &'a ServiceV
             peers: vec![peer],
             ports,
             mtls: Mtls::Preferred.into(),
+            http: Vec::new(),
+            grpc: Vec::new(),
         }
     };
     endpoints.iter().map(rule).collect()

@@ -24,6 +24,7 @@ use super::{
     peers::{self, range},
     read::{Draft, Rank, SubjectDraft},
     references::{check_port_names, check_references, check_targets},
+    requests::Requests,
     rule::{RuleDraft, requires_proof_of_udp},
 };
 use crate::objects::{ObjectName, ObjectRef};
@@ -58,6 +59,7 @@ pub(super) struct Resolved {
     pub(super) name: String,
     pub(super) action: Action,
     pub(super) mtls: Mtls,
+    pub(super) requests: Requests,
     /// Any of them. None = the rule matches nothing.
     pub(super) forms: Vec<Form>,
 }
@@ -212,7 +214,13 @@ fn resolve_rule(draft: &Draft, rule: &RuleDraft, egress: bool, world: &World<'_>
         let peers = if rule.peers.is_some() { plain } else { Vec::new() };
         forms.push(Form { peers, ports });
     }
-    Resolved { name: rule.name.clone(), action: rule.action, mtls: rule.mtls, forms }
+    Resolved {
+        name: rule.name.clone(),
+        action: rule.action,
+        mtls: rule.mtls,
+        requests: rule.requests.clone(),
+        forms,
+    }
 }
 
 /// One form for each set of numbers that the names come to.

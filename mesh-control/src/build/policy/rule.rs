@@ -1,11 +1,12 @@
 //! One rule, judged on its own.
 
-use mesh_api::crd::{Action, EgressRule, IngressRule, Mtls, PortRef, PortRule, Protocol};
+use mesh_api::crd::{Action, EgressRule, GrpcRule, HttpRule, IngressRule, Mtls, PortRef, PortRule, Protocol};
 use serde_json::Value;
 
 use super::{
     super::fields::{Problem, parse},
     entry::{PeerDraft, read_destination, read_source},
+    requests::{self, Requests},
 };
 
 /// A rule that can be used: a valid one, or what an invalid Deny rule becomes.
@@ -19,6 +20,8 @@ pub(super) struct RuleDraft {
     /// Nothing = every port.
     pub(super) ports: Option<Vec<PortRule>>,
     pub(super) mtls: Mtls,
+    /// Which requests on those ports.
+    pub(super) requests: Requests,
 }
 
 /// Where a rule stands.
@@ -32,7 +35,7 @@ pub(super) struct Place<'a> {
 }
 
 /// Reads a rule. An invalid Allow or Pass matches nothing, so there is no draft; an invalid Deny
-/// matches everyone on the ports it selects (SEMANTICS 5.3).
+/// matches everyone, whatever they request, on the ports it selects (SEMANTICS 5.3).
 pub(super) fn read(
     value: &Value,
     path: &str,
@@ -69,6 +72,7 @@ pub(super) fn read(
         peers: None,
         ports: ports_of(value),
         mtls: Mtls::Preferred,
+        requests: Requests::default(),
     })
 }
 
@@ -115,8 +119,7 @@ fn ingress(
     place: Place<'_>,
     problems: &mut Vec<Problem>,
 ) -> RuleDraft {
-    let built = [("http", &rule.http), ("grpc", &rule.grpc), ("jwt", &rule.jwt), ("limit", &rule.limit)];
-    refuse_not_built(&built, path, problems);
+    refuse_not_built(&[("jwt", &rule.jwt), ("limit", &rule.limit)], path, problems);
     if rule.mtls == Mtls::Off {
         problems.push(Problem::invalid(
             &format!("{path}.mtls"),
@@ -126,7 +129,8 @@ fn ingress(
     let from = format!("{path}.from");
     let peers =
         peers(rule.from, &from, problems, |source, at, problems| read_source(source, at, place, problems));
-    finish(name, rule.action, peers, rule.ports, rule.mtls, path, place, problems)
+    let rest = Rest { ports: rule.ports, mtls: rule.mtls, http: rule.http, grpc: rule.grpc };
+    finish(name, rule.action, peers, rest, path, place, problems)
 }
 
 fn egress(
@@ -136,13 +140,13 @@ fn egress(
     place: Place<'_>,
     problems: &mut Vec<Problem>,
 ) -> RuleDraft {
-    let built = [("http", &rule.http), ("grpc", &rule.grpc), ("jwt", &rule.jwt), ("limit", &rule.limit)];
-    refuse_not_built(&built, path, problems);
+    refuse_not_built(&[("jwt", &rule.jwt), ("limit", &rule.limit)], path, problems);
     let to = format!("{path}.to");
     let peers = peers(rule.to, &to, problems, |destination, at, problems| {
         read_destination(destination, at, place, problems)
     });
-    finish(name, rule.action, peers, rule.ports, rule.mtls, path, place, problems)
+    let rest = Rest { ports: rule.ports, mtls: rule.mtls, http: rule.http, grpc: rule.grpc };
+    finish(name, rule.action, peers, rest, path, place, problems)
 }
 
 /// Reads the list of who is at the other side; nothing where there is none, which means anyone.
@@ -161,13 +165,19 @@ fn peers<T>(
     Some(read)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the fields that both kinds of rules share")]
+/// The fields that both kinds of rules share.
+struct Rest {
+    ports: Option<Vec<PortRule>>,
+    mtls: Mtls,
+    http: Option<Vec<HttpRule>>,
+    grpc: Option<Vec<GrpcRule>>,
+}
+
 fn finish(
     name: &str,
     action: Action,
     peers: Option<Vec<PeerDraft>>,
-    ports: Option<Vec<PortRule>>,
-    mtls: Mtls,
+    rest: Rest,
     path: &str,
     place: Place<'_>,
     problems: &mut Vec<Problem>,
@@ -176,10 +186,12 @@ fn finish(
         let what = "Pass is for the Admin tier of ClusterAccessPolicy only; write Allow or Deny";
         problems.push(Problem::invalid(&format!("{path}.action"), what));
     }
+    let Rest { ports, mtls, http, grpc } = rest;
     if let Some(ports) = &ports {
         check_ports(ports, &format!("{path}.ports"), problems);
     }
-    RuleDraft { name: name.to_owned(), action, peers, ports, mtls }
+    let requests = requests::read(http, grpc, ports.as_deref(), path, problems);
+    RuleDraft { name: name.to_owned(), action, peers, ports, mtls, requests }
 }
 
 fn refuse_not_built(fields: &[(&str, &Option<Value>)], path: &str, problems: &mut Vec<Problem>) {

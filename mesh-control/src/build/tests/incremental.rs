@@ -24,7 +24,8 @@ fn state() -> impl Strategy<Value = String> {
     );
     let policies = vec((0..4_usize, select(POLICIES.to_vec())), 0..4);
     let others = vec(select(OTHERS.to_vec()), 0..3);
-    (pods, services, policies, others).prop_map(|(pods, services, policies, others)| {
+    let routes = vec((0..3_usize, select(vec!["shop", "other"]), select(ROUTES.to_vec())), 0..4);
+    (pods, services, policies, others, routes).prop_map(|(pods, services, policies, others, routes)| {
         let mut text = String::new();
         for (index, labels, node, ready, port) in pods {
             text += &format!(
@@ -53,6 +54,9 @@ spec: {{clusterIP: 10.96.0.1, selector: {{app: {app}}}, ports: [{{port: 80, targ
             let kind = if spec.contains("tier:") { "ClusterAccessPolicy" } else { "AccessPolicy" };
             text += &format!("---\napiVersion: mesh.internal/v1alpha1\nkind: {kind}\nmetadata: {{name: x{index}, namespace: shop, generation: 1}}\nspec: {spec}\n");
         }
+        for (index, namespace, (kind, spec)) in routes {
+            text += &format!("---\napiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: r{index}, namespace: {namespace}, generation: 1}}\nspec: {spec}\n");
+        }
         text + &others.concat()
     })
 }
@@ -65,6 +69,27 @@ const POLICIES: [&str; 7] = [
     "{tier: Admin, priority: 1, subject: {}, ingress: [{action: Deny, from: [{namespaceSelector: {matchLabels: {env: dev}}}]}]}",
     "{tier: Admin, priority: 1, subject: {}, ingress: [{action: Allow, ports: [{port: http}]}]}",
     "{tier: Baseline, subject: {namespaces: {matchLabels: {env: dev}}}, egress: [{action: Deny}]}",
+];
+
+/// None that is refused as a whole: what such a one was before stays in force.
+const ROUTES: [(&str, &str); 5] = [
+    (
+        "HTTPRoute",
+        "{parentRefs: [{group: '', kind: Service, name: web, namespace: shop}], rules: [{backendRefs: [{name: db, namespace: shop, port: 80}]}]}",
+    ),
+    (
+        "HTTPRoute",
+        "{parentRefs: [{group: '', kind: Service, name: web, namespace: shop, port: 80}, {group: '', kind: Service, name: db, namespace: shop}], rules: [{matches: [{path: {value: /a}}], backendRefs: [{name: web, namespace: shop, port: 80}]}, {matches: [{method: get}]}]}",
+    ),
+    (
+        "GRPCRoute",
+        "{parentRefs: [{group: '', kind: Service, name: web, namespace: shop}], rules: [{matches: [{method: {service: a.B}}], backendRefs: [{name: gone, port: 80}]}]}",
+    ),
+    (
+        "TCPRoute",
+        "{parentRefs: [{group: '', kind: Service, name: db, namespace: shop}], rules: [{backendRefs: [{name: web, namespace: shop, port: 80}]}]}",
+    ),
+    ("HTTPRoute", "{parentRefs: [{name: gateway}]}"),
 ];
 
 const OTHERS: [&str; 5] = [

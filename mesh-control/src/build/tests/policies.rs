@@ -80,9 +80,15 @@ fn an_invalid_allow_matches_nothing_and_still_isolates() {
         ("{ports: [{port: 90, endPort: 80}]}", "80 is below port 90"),
         ("{mtls: Off}", "spec.ingress[0].mtls: Off is for egress"),
         ("{action: Pass}", "spec.ingress[0].action: Pass is for the Admin tier"),
-        ("{http: [{methods: [GET]}], ports: [{port: 80}]}", "FieldNotBuilt: spec.ingress[0].http"),
+        ("{http: [{methods: [GET]}]}", "Invalid: spec.ingress[0].http: needs ports"),
+        ("{http: [{method: GET}], ports: [{port: 80}]}", "spec.ingress[0].http[0].method: unknown field"),
+        (
+            "{http: [{paths: [{regex: '('}]}], ports: [{port: 80}]}",
+            "spec.ingress[0].http[0].paths[0].regex: \"(\"",
+        ),
+        ("{http: [{hosts: }], ports: [{port: 80}]}", "spec.ingress[0].http[0].hosts: has no value"),
         ("{jwt: {issuer: x}}", "spec.ingress[0].jwt is not built yet"),
-        ("{grpc: []}", "spec.ingress[0].grpc is not built yet"),
+        ("{grpc: [], ports: [{port: 80}]}", "spec.ingress[0].grpc: must not be empty"),
         ("{limit: {}}", "spec.ingress[0].limit is not built yet"),
     ] {
         let (message, rules, isolated) = judged(rule);
@@ -102,6 +108,30 @@ fn an_invalid_deny_matches_everyone_on_its_ports() {
     // What cannot be read might have been a Deny.
     let (_, rules, _) = judged("{action: deny, from: [{pods: {}}]}");
     assert_eq!((rules[0].action(), rules[0].peers.len()), (Action::Deny, 0));
+}
+
+#[test]
+fn requests_go_with_the_rule_and_an_invalid_deny_has_none() {
+    let spec =
+        "http: [{methods: [GET], paths: [{prefix: /api}]}], grpc: [{service: a.B}], ports: [{port: http}]";
+    for action in ["Allow", "Deny"] {
+        let (message, rules, isolated) = judged(&format!("{{name: r, action: {action}, {spec}}}"));
+        assert_eq!((message.as_str(), isolated, rules.len()), ("", true, 1));
+        assert_eq!(
+            (rules[0].http[0].methods.as_slice(), rules[0].http[0].paths[0].value.as_str()),
+            (&["GET".to_owned()][..], "/api")
+        );
+        assert_eq!(rules[0].grpc[0].service, "a.B");
+        assert_eq!(rules[0].ports[0].first, 8080);
+    }
+    let (_, rules, _) = judged(&format!("{{action: Deny, {}}}", spec.replace("/api", "api")));
+    assert!(rules[0].http.is_empty() && rules[0].grpc.is_empty() && rules[0].ports[0].first == 8080);
+    let (mesh, policy) = with(&access(
+        "x",
+        "{selector: {}, egress: [{to: [{cidrs: [10.0.0.0/8]}], ports: [{port: 80}], http: [{methods: [GET]}]}]}",
+    ));
+    assert_eq!(mesh.condition("AccessPolicy/shop/x", "Accepted").unwrap().status, ConditionStatus::True);
+    assert!(policy.egress.unwrap().rules.iter().any(|rule| !rule.http.is_empty()));
 }
 
 #[test]

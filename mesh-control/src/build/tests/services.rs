@@ -119,8 +119,46 @@ fn internal_traffic_policy_local_keeps_the_clusters_address_to_the_node() {
     assert_eq!(seen(&mesh, "n1"), ["10.0.0.1:8080"]);
     assert!(seen(&mesh, "n3").is_empty());
     let outside = mesh.service("n3", "shop/web/external").unwrap();
-    assert_eq!(outside.addresses, [[203, 0, 113, 1]]);
+    assert_eq!(outside.external_addresses, [[203, 0, 113, 1]]);
+    assert!(outside.addresses.is_empty());
     assert_eq!(endpoints(&outside.ports[0].endpoints).len(), 2);
+}
+
+#[test]
+fn outside_addresses_are_told_apart_from_the_clusters() {
+    let mesh = mesh("  externalIPs: [203.0.113.1]");
+    let service = mesh.service("n1", "shop/web").unwrap();
+    assert_eq!(service.addresses, [[10, 96, 0, 1]]);
+    assert_eq!(service.external_addresses, [[203, 0, 113, 1]]);
+}
+
+#[test]
+fn requests_are_looked_at_where_a_port_has_some_and_its_service_asks_for_it() {
+    let looked_at = |annotation: &str, port: &str| {
+        let yaml = service("")
+            .replace("namespace: shop}", &format!("namespace: shop, annotations: {{{annotation}}}}}"))
+            .replace("name: http,", port);
+        Mesh::of(&(NODES.to_owned() + &yaml)).service("n1", "shop/web").unwrap().ports[0].by_request
+    };
+    assert!(looked_at("mesh.internal/l7: auto", "name: http,"));
+    assert!(looked_at("mesh.internal/l7: auto", "name: main, appProtocol: kubernetes.io/h2c,"));
+    assert!(looked_at("mesh.internal/l7: auto", "name: grpc-web,"));
+    assert!(!looked_at("mesh.internal/l7: auto", "name: main,"), "it may speak first");
+    assert!(!looked_at("mesh.internal/l7: auto", "name: https,"));
+    assert!(!looked_at("mesh.internal/l7: 'off'", "name: http,"));
+    assert!(!looked_at("a: b", "name: http,"));
+}
+
+#[test]
+fn requests_take_turns_where_the_service_asks_for_it() {
+    let round_robin = |annotation: &str| {
+        let annotated = format!("namespace: shop, annotations: {{{annotation}}}}}");
+        let yaml = service("").replace("namespace: shop}", &annotated);
+        Mesh::of(&(NODES.to_owned() + &yaml)).service("n1", "shop/web").unwrap().round_robin
+    };
+    assert!(round_robin("mesh.internal/load-balancing: round-robin"));
+    assert!(!round_robin("mesh.internal/load-balancing: least-requests"));
+    assert!(!round_robin("a: b"));
 }
 
 #[test]
@@ -221,7 +259,8 @@ status: {loadBalancer: {ingress: [{ip: 203.0.113.1}, {ip: 203.0.113.2, ipMode: P
 ",
     );
     let service = mesh.service("n1", "shop/web").unwrap();
-    assert_eq!(service.addresses, [[10, 96, 0, 1], [203, 0, 113, 1], [203, 0, 113, 3]]);
+    assert_eq!(service.addresses, [[10, 96, 0, 1]]);
+    assert_eq!(service.external_addresses, [[203, 0, 113, 1], [203, 0, 113, 3]]);
 }
 
 /// States of a cluster, one after another.

@@ -1,5 +1,5 @@
 //! `meshctl explain svc/NAME`: what is behind a Service as the nodes have it loaded, and which of that
-//! is in the mesh.
+//! is in the mesh; and its routes ([`super::routes`]).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,17 +7,20 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::super::client::Socket;
 use super::super::endpoint::EndpointError;
 use super::super::node::{Node, each};
 use super::super::output::{View, cell, table};
 use super::super::{CliError, Outcome};
 use super::pod::{Pod, strings};
+use super::routes::{self, Applying};
 
 /// The whole answer.
 #[derive(Debug, Serialize)]
 struct Told {
     service: String,
     ports: Vec<Port>,
+    routes: Applying,
     /// Why some nodes did not answer.
     unanswered: Vec<String>,
 }
@@ -42,8 +45,13 @@ struct Endpoint {
     identity: String,
 }
 
-/// Tells of a Service, `NAMESPACE/NAME`.
-pub(in super::super) async fn service(nodes: &[Node], name: &str) -> Result<(View, Outcome), CliError> {
+/// Tells of a Service, `NAMESPACE/NAME`; of its routes only those for `from`, where that is said.
+pub(in super::super) async fn service(
+    nodes: &[Node],
+    controller: Option<&Socket>,
+    name: &str,
+    from: Option<&str>,
+) -> Result<(View, Outcome), CliError> {
     let asked = each(nodes, |node| async move {
         let pods = node.agent.get::<Vec<Pod>>("/pods").await;
         let dump = node.agent.get::<Value>("/dump?flows=0").await;
@@ -89,8 +97,12 @@ pub(in super::super) async fn service(nodes: &[Node], name: &str) -> Result<(Vie
         let addresses = first.remove(name).unwrap_or_default();
         port.endpoints = addresses.into_iter().map(|address| endpoint(address, &pods)).collect();
     }
-    let told = Told { service: name.to_owned(), ports: ports.into_values().collect(), unanswered };
-    let fine = told.unanswered.is_empty() && told.ports.iter().all(|port| !port.endpoints.is_empty());
+    let caller = from.map(|from| routes::caller(from, pods.values().map(|(_, pod)| pod))).transpose()?;
+    let routes = routes::applying(nodes, controller, name, caller).await;
+    let told = Told { service: name.to_owned(), ports: ports.into_values().collect(), routes, unanswered };
+    let fine = told.unanswered.is_empty()
+        && told.routes.are_in_force()
+        && told.ports.iter().all(|port| !port.endpoints.is_empty());
     let text = told.text();
     Ok((View::new(&told, text), if fine { Outcome::Yes } else { Outcome::No }))
 }
@@ -159,6 +171,7 @@ impl Told {
             "{wired} of {} endpoints are in the mesh: pods of the mesh reach those by mTLS or kernel to kernel, the others in plaintext\n",
             all().count()
         ));
+        text.push_str(&self.routes.text());
         for error in &self.unanswered {
             text.push_str(&format!("{error}\n"));
         }

@@ -98,7 +98,7 @@ async fn a_service_is_told_with_who_is_behind_it() {
         dump(json!(["10.0.1.2:8080"])),
     );
     let nodes = RunDir::find(Some(directory.path())).unwrap().nodes(None).unwrap();
-    let (view, outcome) = explain::service(&nodes, "bank/vault").await.unwrap();
+    let (view, outcome) = explain::service(&nodes, None, "bank/vault", None).await.unwrap();
     assert_eq!(outcome, Outcome::Yes);
     assert_eq!(
         shown(&view, Format::Table),
@@ -107,11 +107,13 @@ async fn a_service_is_told_with_who_is_behind_it() {
          10.0.0.1:8080  bank/vault-1  n1    plain  spiffe://cluster.local/ns/bank/sa/x\n\
          10.0.1.2:8080  bank/vault-2  n2    wired  spiffe://cluster.local/ns/bank/sa/x\n\
          other endpoints on: n2\n\
-         1 of 2 endpoints are in the mesh: pods of the mesh reach those by mTLS or kernel to kernel, the others in plaintext\n"
+         1 of 2 endpoints are in the mesh: pods of the mesh reach those by mTLS or kernel to kernel, the others in plaintext\n\
+         No node says which routes it has\n\
+         the controller is not there to say which routes are not in force\n"
     );
-    let (view, outcome) = explain::service(&nodes, "bank/vault-other").await.unwrap();
+    let (view, outcome) = explain::service(&nodes, None, "bank/vault-other", None).await.unwrap();
     assert_eq!(outcome, Outcome::No);
     assert!(shown(&view, Format::Table).contains("nothing ready is behind it"));
-    let missing = explain::service(&nodes, "bank/nothing").await.unwrap_err().to_string();
+    let missing = explain::service(&nodes, None, "bank/nothing", None).await.unwrap_err().to_string();
     assert!(missing.starts_with("no node knows `svc/bank/nothing`"), "{missing}");
 }

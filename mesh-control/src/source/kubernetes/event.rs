@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::kind::Kind;
 use crate::{
-    objects::{ObjectName, ObjectRef, Observed},
+    objects::{CONTROLLER, ObjectName, ObjectRef, Observed, Parents},
     source::decode::{Decoded, Object, decode},
 };
 
@@ -36,8 +36,10 @@ pub(super) struct Seen {
     pub(super) name: ObjectName,
     /// What the model is given of it; nothing of what the model has no use for.
     pub(super) decoded: Option<Decoded>,
-    /// The conditions in its status, of our kinds.
+    /// The conditions in its status, of objects that are ours to write.
     pub(super) status: Option<Observed>,
+    /// What its status says of a route's parents.
+    pub(super) parents: Option<Parents>,
 }
 
 /// Reads a line.
@@ -87,9 +89,11 @@ pub(super) fn see(kind: Kind, mut object: Map<String, Value>) -> Result<Seen, St
     object.insert("kind".to_owned(), kind.name().into());
     kind.trim(&mut object);
     if kind == Kind::Definition {
-        return Ok(Seen { name, decoded: None, status: None });
+        return Ok(Seen { name, decoded: None, status: None, parents: None });
     }
-    let status = kind.definition().is_some().then(|| Observed::of(object.get("status")));
+    let is_written = kind.has_conditions() && (kind != Kind::XMesh || names_us(&object));
+    let status = is_written.then(|| Observed::of(object.get("status")));
+    let parents = kind.route().map(|_| Parents::of(&object));
     let reference = reference(kind, name.clone());
     let mut decoded = decode(Value::Object(object), &reference).into_iter();
     let decoded = decoded.next().map(|decoded| match decoded {
@@ -97,7 +101,7 @@ pub(super) fn see(kind: Kind, mut object: Map<String, Value>) -> Result<Seen, St
         Decoded::Problem(_, condition) => Decoded::Problem(reference, condition),
         object => object,
     });
-    Ok(Seen { name, decoded, status })
+    Ok(Seen { name, decoded, status, parents })
 }
 
 /// What a problem of an object is reported under.
@@ -119,6 +123,11 @@ pub(super) fn object(decoded: &Decoded) -> Option<&Object> {
         Decoded::Object(_, object) => Some(object),
         Decoded::Problem(..) => None,
     }
+}
+
+/// Whether what stands for a mesh stands for this one.
+fn names_us(mesh: &Map<String, Value>) -> bool {
+    mesh.get("spec").and_then(|spec| spec.get("controllerName")?.as_str()) == Some(CONTROLLER)
 }
 
 fn name(object: &Map<String, Value>) -> Option<ObjectName> {

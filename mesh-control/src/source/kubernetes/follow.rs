@@ -46,6 +46,9 @@ const WATCH_SECONDS: u32 = 300;
 const SPREAD: u64 = 240;
 /// A kind that fails this often in a row is reported; one break is not worth a word.
 const REPORTED: u32 = 2;
+/// A definition is there a moment before what it defines: one that is not served at all is reported after this many
+/// failures in a row, some seconds, and not waited for any longer.
+const ABSENT: u32 = 5;
 /// An API server that is away for this long is reported.
 const REPORTED_AFTER: Duration = Duration::from_secs(1);
 
@@ -66,7 +69,8 @@ impl Failure {
     /// How it ended what was asked.
     fn end(&self, asked: &Ask) -> End {
         match (self.code, asked) {
-            (410, _) => End::Expired,
+            // A version that is not served any more is none to go on from.
+            (410, _) | (404, Ask::Watch(_)) => End::Expired,
             // Which parameter it does not know, an older API server says in many ways.
             (400 | 422, Ask::Stream) => End::NoStreaming,
             // Nor can a newer one whose etcd is older than 3.4.31 or 3.5.13, which does not tell how far a watch is.
@@ -107,11 +111,12 @@ pub(super) async fn follow(kind: Kind, client: Client, hub: Arc<Hub>) {
             match wanted {
                 Want::Unknown => {}
                 Want::Nothing => hub.apply(kind, |state| state.nothing(kind)),
-                Want::All => Follower { kind, client: &client, hub: &hub, only: None }.run().await,
+                Want::All => {
+                    Follower { kind, client: &client, hub: &hub, only: None, version: 0 }.run().await
+                }
                 Want::One(name) => {
-                    Follower { kind, client: &client, hub: &hub, only: Some((name.namespace, name.name)) }
-                        .run()
-                        .await;
+                    let only = Some((name.namespace, name.name));
+                    Follower { kind, client: &client, hub: &hub, only, version: 0 }.run().await;
                 }
             }
             pending::<()>().await;
@@ -129,10 +134,12 @@ struct Follower<'a> {
     hub: &'a Hub,
     /// Namespace and name of the one object that is asked for.
     only: Option<(String, String)>,
+    /// In which of its versions the kind is asked for.
+    version: usize,
 }
 
 impl Follower<'_> {
-    async fn run(&self) {
+    async fn run(&mut self) {
         let mut cursor = Cursor::default();
         loop {
             let ask = cursor.ask(self.hub.streams());
@@ -149,6 +156,9 @@ impl Follower<'_> {
                 Ok(Some(end)) => (end, None),
                 Err(failure) => (failure.end(&ask), Some(failure)),
             };
+            if failure.as_ref().is_some_and(|failure| failure.code == 404) && self.has_other_version() {
+                continue;
+            }
             if end == End::NoStreaming {
                 self.hub.does_not_stream();
             }
@@ -175,11 +185,18 @@ impl Follower<'_> {
         }
     }
 
+    /// The version is not served: goes on with the next. Tells whether there is one that was not asked for.
+    fn has_other_version(&mut self) -> bool {
+        self.version = (self.version + 1) % self.kind.versions();
+        self.version != 0
+    }
+
     fn tell(&self, failure: &Failure, failures: u32) {
         let explained = failure.explain(self.kind);
         tracing::debug!(kind = self.kind.name(), failures, "{explained}");
-        let refused = failure.code == 403;
-        if failures >= REPORTED || refused {
+        let is_absent = failure.code == 404 && self.kind.is_optional();
+        let refused = failure.code == 403 || (is_absent && failures >= ABSENT);
+        if refused || (failures >= REPORTED && !is_absent) {
             self.apply(|state| {
                 state.failing(self.kind, explained);
                 if refused {
@@ -326,6 +343,7 @@ impl Follower<'_> {
         let answer = answer.map_err(|_| Failure::broken("no answer in time"))?;
         let answer = answer.map_err(|error| Failure::broken(told(&error)))?;
         if answer.status().is_success() {
+            self.apply(|state| state.follows(self.kind, self.version));
             return Ok(answer);
         }
         let code = answer.status().as_u16();
@@ -340,7 +358,7 @@ impl Follower<'_> {
 
     fn request(&self) -> request::Request {
         let namespace = self.only.as_ref().map(|(namespace, _)| namespace.as_str());
-        request::Request::new(self.kind.path(namespace))
+        request::Request::new(self.kind.path_in(self.version, namespace))
     }
 
     fn selector(&self) -> Option<String> {

@@ -16,7 +16,6 @@ use super::{
     readiness::Readiness,
     state::{State, Want},
 };
-use crate::objects::{ObjectRef, Observed};
 
 /// The state and its waiters.
 #[derive(Debug)]
@@ -101,10 +100,10 @@ impl Hub {
     }
 
     /// Whoever wrote knows: nobody is woken.
-    pub(super) fn wrote(&self, object: &ObjectRef, status: Observed) {
+    pub(super) fn wrote(&self, saw: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         let before = state.take_news();
-        state.saw_status(object, status);
+        saw(&mut state);
         state.take_news();
         drop(state);
         debug_assert_eq!(before, super::state::News::default(), "news are taken where they are made");

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::objects::{BACKEND_TLS_VERSIONS, RouteKind, XMESH_VERSION};
+
 /// A kind that is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
@@ -19,11 +21,17 @@ pub(super) enum Kind {
     MeshConfig,
     AccessPolicy,
     ClusterAccessPolicy,
+    /// Routes of the Gateway API, whose definitions may be there or not.
+    Route(RouteKind),
+    /// The Gateway API's too.
+    BackendTlsPolicy,
+    /// The Gateway API's too: meshes, of which one may be this.
+    XMesh,
 }
 
 impl Kind {
     /// Every kind; the definitions first, because the others wait for them.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Definition,
         Self::Namespace,
         Self::ServiceAccount,
@@ -36,6 +44,13 @@ impl Kind {
         Self::MeshConfig,
         Self::AccessPolicy,
         Self::ClusterAccessPolicy,
+        Self::Route(RouteKind::Grpc),
+        Self::Route(RouteKind::Http),
+        Self::Route(RouteKind::Tls),
+        Self::Route(RouteKind::Tcp),
+        Self::Route(RouteKind::Udp),
+        Self::BackendTlsPolicy,
+        Self::XMesh,
     ];
 
     /// `apiVersion`, kind, and the name in paths.
@@ -56,6 +71,18 @@ impl Kind {
             Self::MeshConfig => (API_VERSION, "MeshConfig", "meshconfigs"),
             Self::AccessPolicy => (API_VERSION, "AccessPolicy", "accesspolicies"),
             Self::ClusterAccessPolicy => (API_VERSION, "ClusterAccessPolicy", "clusteraccesspolicies"),
+            Self::XMesh => (XMESH_VERSION, "XMesh", "xmeshes"),
+            Self::BackendTlsPolicy => (BACKEND_TLS_VERSIONS[0], "BackendTLSPolicy", "backendtlspolicies"),
+            Self::Route(kind) => {
+                let resource = match kind {
+                    RouteKind::Grpc => "grpcroutes",
+                    RouteKind::Http => "httproutes",
+                    RouteKind::Tls => "tlsroutes",
+                    RouteKind::Tcp => "tcproutes",
+                    RouteKind::Udp => "udproutes",
+                };
+                (kind.api_versions()[0], kind.name(), resource)
+            }
         }
     }
 
@@ -81,13 +108,62 @@ impl Kind {
 
     /// The definition without which the API server does not serve it; nothing where it always does.
     pub(super) fn definition(self) -> Option<String> {
-        let ours = matches!(self, Self::MeshConfig | Self::AccessPolicy | Self::ClusterAccessPolicy);
-        ours.then(|| format!("{}.{}", self.resource(), mesh_api::labels::GROUP))
+        let group = match self {
+            Self::MeshConfig | Self::AccessPolicy | Self::ClusterAccessPolicy => mesh_api::labels::GROUP,
+            Self::Route(_) | Self::BackendTlsPolicy => RouteKind::GROUP,
+            Self::XMesh => XMESH_VERSION.split_once('/')?.0,
+            _ => return None,
+        };
+        Some(format!("{}.{group}", self.resource()))
+    }
+
+    /// Whether the status of its objects has our conditions: of the mesh's own, and of what stands for the mesh.
+    pub(super) fn has_conditions(self) -> bool {
+        self == Self::XMesh || (self.definition().is_some() && !self.is_of_gateway_api())
+    }
+
+    /// The kind of route that it is.
+    pub(super) fn route(self) -> Option<RouteKind> {
+        match self {
+            Self::Route(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one of the Gateway API's.
+    fn is_of_gateway_api(self) -> bool {
+        matches!(self, Self::Route(_) | Self::BackendTlsPolicy | Self::XMesh)
+    }
+
+    /// In how many versions it can be followed.
+    pub(super) fn versions(self) -> usize {
+        self.all_versions().map_or(1, <[_]>::len)
+    }
+
+    /// The versions in which it can be followed, the best first; nothing where there is one alone.
+    fn all_versions(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Route(kind) => Some(kind.api_versions()),
+            Self::BackendTlsPolicy => Some(BACKEND_TLS_VERSIONS),
+            _ => None,
+        }
+    }
+
+    /// Whether the mesh can do without it: its one Secret, and what others define.
+    pub(super) fn is_optional(self) -> bool {
+        self == Self::CaSecret || self.is_of_gateway_api()
     }
 
     /// Where the API server has it: of one namespace, or all of it.
     pub(super) fn path(self, namespace: Option<&str>) -> String {
-        let (api_version, _, resource) = self.names();
+        self.path_in(0, namespace)
+    }
+
+    /// The same in another of its versions.
+    pub(super) fn path_in(self, version: usize, namespace: Option<&str>) -> String {
+        let (best, _, resource) = self.names();
+        let api_version =
+            self.all_versions().and_then(|versions| versions.get(version).copied()).unwrap_or(best);
         let root = if api_version.contains('/') { "/apis" } else { "/api" };
         match namespace {
             Some(namespace) => format!("{root}/{api_version}/namespaces/{namespace}/{resource}"),
@@ -146,6 +222,15 @@ mod tests {
         assert_eq!(Kind::AccessPolicy.path(None), "/apis/mesh.internal/v1alpha1/accesspolicies");
         assert_eq!(Kind::AccessPolicy.definition().as_deref(), Some("accesspolicies.mesh.internal"));
         assert_eq!(Kind::Pod.definition(), None);
+        let route = Kind::Route(crate::objects::RouteKind::Tls);
+        assert_eq!(route.definition().as_deref(), Some("tlsroutes.gateway.networking.k8s.io"));
+        assert_eq!(
+            route.path_in(1, Some("shop")),
+            "/apis/gateway.networking.k8s.io/v1alpha3/namespaces/shop/tlsroutes"
+        );
+        assert!(Kind::ALL.into_iter().all(|kind| kind.is_of_gateway_api() || kind.versions() == 1));
+        let routes = Kind::ALL.into_iter().filter_map(Kind::route);
+        assert_eq!(routes.collect::<Vec<_>>(), crate::objects::RouteKind::ALL);
     }
 
     /// The names here and in the definitions are the same.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::kind::Kind;
 use crate::{
-    objects::{ObjectName, Objects},
+    objects::{ObjectName, Objects, RouteName},
     source::decode::Object,
 };
 
@@ -23,6 +23,9 @@ pub(super) fn put(objects: &mut Objects, name: ObjectName, object: &Object) -> b
         Object::MeshConfig(value) => put_value(&mut objects.mesh_configs, name, value),
         Object::AccessPolicy(value) => put_value(&mut objects.access_policies, name, value),
         Object::ClusterAccessPolicy(value) => put_value(&mut objects.cluster_access_policies, name, value),
+        Object::XMesh(value) => put_value(&mut objects.x_meshes, name, value),
+        Object::BackendTlsPolicy(value) => put_value(&mut objects.backend_tls_policies, name, value),
+        Object::Route(kind, value) => put_value(&mut objects.routes, RouteName { kind: *kind, name }, value),
     }
 }
 
@@ -41,6 +44,11 @@ pub(super) fn retain(objects: &mut Objects, kind: Kind, keep: impl Fn(&ObjectNam
         Kind::MeshConfig => retain_values(&mut objects.mesh_configs, keep),
         Kind::AccessPolicy => retain_values(&mut objects.access_policies, keep),
         Kind::ClusterAccessPolicy => retain_values(&mut objects.cluster_access_policies, keep),
+        Kind::XMesh => retain_values(&mut objects.x_meshes, keep),
+        Kind::BackendTlsPolicy => retain_values(&mut objects.backend_tls_policies, keep),
+        Kind::Route(kind) => {
+            retain_values(&mut objects.routes, |route: &RouteName| route.kind != kind || keep(&route.name))
+        }
     }
 }
 
@@ -59,6 +67,9 @@ pub(super) fn remove(objects: &mut Objects, kind: Kind, name: &ObjectName) -> bo
         Kind::MeshConfig => objects.mesh_configs.remove(name).is_some(),
         Kind::AccessPolicy => objects.access_policies.remove(name).is_some(),
         Kind::ClusterAccessPolicy => objects.cluster_access_policies.remove(name).is_some(),
+        Kind::XMesh => objects.x_meshes.remove(name).is_some(),
+        Kind::BackendTlsPolicy => objects.backend_tls_policies.remove(name).is_some(),
+        Kind::Route(kind) => objects.routes.remove(&RouteName { kind, name: name.clone() }).is_some(),
     }
 }
 
@@ -77,12 +88,13 @@ pub(super) fn has(objects: &Objects, kind: Kind, name: &ObjectName) -> bool {
         Kind::MeshConfig => objects.mesh_configs.contains_key(name),
         Kind::AccessPolicy => objects.access_policies.contains_key(name),
         Kind::ClusterAccessPolicy => objects.cluster_access_policies.contains_key(name),
+        Kind::XMesh => objects.x_meshes.contains_key(name),
+        Kind::BackendTlsPolicy => objects.backend_tls_policies.contains_key(name),
+        Kind::Route(kind) => objects.routes.contains_key(&RouteName { kind, name: name.clone() }),
     }
 }
 
-type Values<T> = BTreeMap<ObjectName, Arc<T>>;
-
-fn put_value<T: PartialEq>(values: &mut Values<T>, name: ObjectName, value: &Arc<T>) -> bool {
+fn put_value<K: Ord, T: PartialEq>(values: &mut BTreeMap<K, Arc<T>>, name: K, value: &Arc<T>) -> bool {
     let changed = values.get(&name) != Some(value);
     if changed {
         values.insert(name, value.clone());
@@ -90,7 +102,7 @@ fn put_value<T: PartialEq>(values: &mut Values<T>, name: ObjectName, value: &Arc
     changed
 }
 
-fn retain_values<T>(values: &mut Values<T>, keep: impl Fn(&ObjectName) -> bool) -> bool {
+fn retain_values<K: Ord, T>(values: &mut BTreeMap<K, Arc<T>>, keep: impl Fn(&K) -> bool) -> bool {
     let before = values.len();
     values.retain(|name, _| keep(name));
     values.len() != before

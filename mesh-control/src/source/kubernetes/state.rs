@@ -15,7 +15,7 @@ use super::{
     model,
 };
 use crate::{
-    objects::{ObjectName, ObjectRef, Objects, Observed},
+    objects::{ObjectName, ObjectRef, Objects, Observed, Parents, RouteName},
     source::{Snapshot, SourceError, decode::Decoded, merge::ca_secret},
 };
 
@@ -49,6 +49,9 @@ pub(super) struct State {
     definitions: BTreeSet<String>,
     problems: BTreeMap<(Kind, ObjectName), (ObjectRef, Condition)>,
     statuses: BTreeMap<ObjectRef, Observed>,
+    parents: BTreeMap<RouteName, Parents>,
+    /// In which of its versions a kind is followed.
+    versions: BTreeMap<Kind, usize>,
     feeds: BTreeMap<Kind, Feed>,
     news: News,
     /// The model has something that was not handed over.
@@ -77,6 +80,8 @@ impl Default for State {
             definitions: BTreeSet::new(),
             problems: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            parents: BTreeMap::new(),
+            versions: BTreeMap::new(),
             feeds: Kind::ALL.into_iter().map(|kind| (kind, Feed::default())).collect(),
             news: News::default(),
             unread: false,
@@ -95,7 +100,7 @@ impl State {
 
     /// An object is there.
     pub(super) fn there(&mut self, kind: Kind, seen: Seen) {
-        let Seen { name, decoded, status } = seen;
+        let Seen { name, decoded, status, parents } = seen;
         if let Some(listing) = &mut self.feed(kind).listing {
             listing.insert(name.clone());
         }
@@ -108,6 +113,9 @@ impl State {
         }
         if let (Some(status), Some(decoded)) = (status, &decoded) {
             self.saw_status(decoded.reference(), status);
+        }
+        if let Some((kind, parents)) = kind.route().zip(parents) {
+            self.saw_parents(RouteName { kind, name: name.clone() }, parents);
         }
         let key = (kind, name);
         let changed = match decoded {
@@ -140,6 +148,9 @@ impl State {
             return;
         }
         self.statuses.remove(&super::event::reference(kind, name.clone()));
+        if let Some(kind) = kind.route() {
+            self.parents.remove(&RouteName { kind, name: name.clone() });
+        }
         let solved = self.problems.remove(&(kind, name.clone())).is_some();
         let removed = model::remove(&mut self.objects, kind, name);
         self.changed(solved | removed);
@@ -156,6 +167,7 @@ impl State {
         let had = self.problems.len();
         self.problems.retain(|(of, name), _| *of != kind || listing.contains(name));
         self.statuses.retain(|of, _| !is_of(kind, of) || listing.contains(&of.name));
+        self.parents.retain(|of, _| kind.route() != Some(of.kind) || listing.contains(&of.name));
         let solved = self.problems.len() != had;
         let removed = model::retain(&mut self.objects, kind, |name| listing.contains(name));
         self.changed(first | solved | removed);
@@ -168,12 +180,22 @@ impl State {
         self.well(kind);
     }
 
-    /// The API server refuses the kind. The mesh does without the one Secret (the authority says
-    /// what it lacks), and without nothing else.
+    /// The API server refuses the kind, or has it in no version that is known here. The mesh does without the
+    /// one Secret (the authority says what it lacks) and without routes, and without nothing else.
     pub(super) fn refused(&mut self, kind: Kind) {
-        if kind == Kind::CaSecret && !std::mem::replace(&mut self.feed(kind).listed, true) {
+        if kind.is_optional() && !std::mem::replace(&mut self.feed(kind).listed, true) {
             self.changed(true);
         }
+    }
+
+    /// The kind is followed in this of its versions.
+    pub(super) fn follows(&mut self, kind: Kind, version: usize) {
+        self.versions.insert(kind, version);
+    }
+
+    /// Where an object of a kind is written.
+    pub(super) fn path(&self, kind: Kind, namespace: Option<&str>) -> String {
+        kind.path_in(self.versions.get(&kind).copied().unwrap_or(0), namespace)
     }
 
     /// The kind cannot be followed now.
@@ -248,6 +270,19 @@ impl State {
     pub(super) fn saw_status(&mut self, object: &ObjectRef, status: Observed) {
         if self.statuses.get(object) != Some(&status) {
             self.statuses.insert(object.clone(), status);
+            self.news.status = true;
+        }
+    }
+
+    /// What the status of every route says of its parents.
+    pub(super) fn parents(&self) -> &BTreeMap<RouteName, Parents> {
+        &self.parents
+    }
+
+    /// The parents in the status of a route were written, or seen.
+    pub(super) fn saw_parents(&mut self, route: RouteName, parents: Parents) {
+        if self.parents.get(&route) != Some(&parents) {
+            self.parents.insert(route, parents);
             self.news.status = true;
         }
     }

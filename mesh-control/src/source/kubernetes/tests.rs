@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Kubernetes;
 use crate::{
-    objects::ObjectName,
+    objects::{ObjectName, RouteKind, RouteName},
     source::{Snapshot, Source as _},
 };
 use api::{Api, World};
@@ -208,4 +208,54 @@ async fn of_secrets_only_the_one_that_is_named_is_asked_for() {
     let requests = api.world.requests();
     let asked: Vec<_> = requests.iter().filter(|request| request.contains("secrets")).collect();
     assert!(asked.len() == 1 && asked[0].starts_with("/api/v1/namespaces/mesh-system/secrets?"), "{asked:?}");
+}
+
+const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/httproutes";
+const OLD_TLS_ROUTES: &str = "/apis/gateway.networking.k8s.io/v1alpha2/tlsroutes";
+
+#[tokio::test]
+async fn routes_are_followed_when_their_definitions_come_in_the_version_that_is_served() {
+    let api = Api::start(world()).await;
+    let (mut source, seen) = Kubernetes::start(&api.client());
+    wait(&mut source, "a start without the Gateway API", |_| true).await;
+    api.world.put(
+        ROUTES,
+        "shop",
+        "r",
+        json!({"spec": {}, "status": {"parents": [{"controllerName": "a.b/c"}]}}),
+    );
+    api.world.define_route("httproutes");
+    wait(&mut source, "the route", |snapshot| snapshot.objects.routes.len() == 1).await;
+    let route = RouteName { kind: RouteKind::Http, name: ObjectName::new("shop", "r") };
+    assert_eq!(seen.parents()[&route].entries.len(), 1);
+    assert_eq!(seen.path_of_route(&route), "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes");
+    assert!(
+        !seen.observed().keys().any(|object| object.kind == "HTTPRoute"),
+        "it has no conditions of its own"
+    );
+
+    api.world.serves_not("/apis/gateway.networking.k8s.io/v1/tlsroutes");
+    api.world.serves_not("/apis/gateway.networking.k8s.io/v1alpha3/tlsroutes");
+    api.world.put(OLD_TLS_ROUTES, "shop", "t", json!({"spec": {}}));
+    api.world.define_route("tlsroutes");
+    let snapshot = wait(&mut source, "the old route", |snapshot| snapshot.objects.routes.len() == 2).await;
+    assert_eq!(snapshot.trouble, None);
+    let old = RouteName { kind: RouteKind::Tls, name: ObjectName::new("shop", "t") };
+    assert_eq!(
+        seen.path_of_route(&old),
+        "/apis/gateway.networking.k8s.io/v1alpha2/namespaces/shop/tlsroutes"
+    );
+}
+
+#[tokio::test]
+async fn routes_in_no_version_that_is_read_hold_up_nothing() {
+    let world = world();
+    world.serves_not("/apis/gateway.networking.k8s.io/");
+    world.define_route("grpcroutes");
+    let api = Api::start(world).await;
+    let (mut source, _) = Kubernetes::start(&api.client());
+    let snapshot = wait(&mut source, "the first state", |_| true).await;
+    assert_eq!(snapshot.objects.pods.len(), 5);
+    let trouble = snapshot.trouble.unwrap();
+    assert!(trouble.contains("GRPCRoute: the API server answers 404"), "{trouble}");
 }

@@ -19,7 +19,7 @@ use crate::{
         Kubernetes, Source as _,
         api::{Api, World},
     },
-    status::{PodWriter, Teller, Writer, write_pods, write_to_cluster},
+    status::{PodWriter, RouteWriter, Teller, Writer, write_pods, write_routes, write_to_cluster},
 };
 
 const PODS: &str = "/api/v1/pods";
@@ -71,6 +71,14 @@ impl Scene {
             events: events.clone(),
         };
         tokio::spawn(write_pods(api.client(), pods));
+        let routes = RouteWriter {
+            parents: shared.parents(),
+            built: shared.store.sequence(),
+            seen: seen.clone(),
+            leads: leading.clone(),
+            events: events.clone(),
+        };
+        tokio::spawn(write_routes(api.client(), routes));
         let writer = Writer {
             conditions: shared.conditions(),
             store: shared.store.clone(),
@@ -180,6 +188,86 @@ async fn a_policy_that_is_refused_is_told_and_that_it_is_well_again_too() {
     scene.until("the news", || scene.events("p").len() == 2).await;
     let reasons: Vec<Value> = scene.events("p").into_iter().map(|event| event["reason"].clone()).collect();
     assert!(reasons.contains(&"Accepted".into()), "{reasons:?}");
+}
+
+const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/httproutes";
+
+/// A route for a gateway and for Service `web`, with what the gateway's controller says of it.
+fn routed(generation: i64, rules: &Value) -> Value {
+    let service = json!({"group": "", "kind": "Service", "name": "web", "port": 80});
+    json!({
+        "metadata": {"uid": "u-r", "generation": generation},
+        "spec": {"parentRefs": [{"name": "edge"}, service], "rules": rules},
+        "status": {"parents": [{"parentRef": {"name": "edge"}, "controllerName": "a.b/c", "conditions": []}]},
+    })
+}
+
+#[tokio::test]
+async fn of_a_routes_parents_ours_are_written_and_the_others_stay() {
+    let world = World::default().with_definitions();
+    world.define_route("httproutes");
+    let service = json!({"spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]}});
+    world.put("/api/v1/services", "shop", "web", service);
+    world.put(ROUTES, "shop", "r", routed(1, &json!([{"backendRefs": [{"name": "web", "port": 80}]}])));
+    let scene = Scene::start(world).await;
+    let parents = || {
+        let route = scene.api.world.object(ROUTES, "shop", "r").unwrap();
+        route["status"]["parents"].as_array().cloned().unwrap_or_default()
+    };
+    scene.until("ours", || parents().len() == 2).await;
+    let [gateway, ours] = &parents()[..] else { panic!() };
+    assert_eq!(gateway["controllerName"], "a.b/c");
+    assert_eq!(
+        (&ours["controllerName"], &ours["parentRef"]["port"]),
+        (&json!("mesh.internal/controller"), &json!(80))
+    );
+    let said: Vec<_> =
+        ours["conditions"].as_array().unwrap().iter().map(|one| (&one["type"], &one["status"])).collect();
+    assert_eq!(said, [(&json!("Accepted"), &json!("True")), (&json!("ResolvedRefs"), &json!("True"))]);
+    assert_eq!(scene.events("r"), Vec::<Value>::new(), "that all is well is no news");
+    let patches = scene.patches();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(scene.patches(), patches, "once");
+
+    // Somebody writes the whole route, without ours, and wrongly.
+    scene.api.world.put(ROUTES, "shop", "r", routed(2, &json!([{"filters": [{"type": "Odd"}]}])));
+    scene
+        .until("the refusal", || {
+            parents().iter().any(|parent| {
+                parent["conditions"][0]["reason"] == "UnsupportedValue"
+                    && parent["conditions"][0]["observedGeneration"] == 2
+            })
+        })
+        .await;
+    assert_eq!(parents().len(), 2);
+    scene.until("the event", || !scene.events("r").is_empty()).await;
+    assert_eq!(scene.events("r")[0]["regarding"]["uid"], "u-r");
+
+    // No parent of ours any more.
+    let mut gateways = routed(3, &json!([]));
+    gateways["spec"]["parentRefs"] = json!([{"name": "edge"}]);
+    gateways["status"]["parents"] = parents().into();
+    scene.api.world.put(ROUTES, "shop", "r", gateways);
+    scene.until("its end", || parents().len() == 1).await;
+    assert_eq!(parents()[0]["controllerName"], "a.b/c");
+}
+
+#[tokio::test]
+async fn the_mesh_that_names_this_controller_is_told_what_is_supported() {
+    let meshes = "/apis/gateway.networking.x-k8s.io/v1alpha1/xmeshes";
+    let world = World::default().with_definitions();
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    world.put(definitions, "", "xmeshes.gateway.networking.x-k8s.io", json!({}));
+    let mesh =
+        |controller: &str| json!({"metadata": {"generation": 1}, "spec": {"controllerName": controller}});
+    world.put(meshes, "", "ours", mesh("mesh.internal/controller"));
+    world.put(meshes, "", "others", mesh("a.b/c"));
+    let scene = Scene::start(world).await;
+    let status = |name: &str| scene.api.world.object(meshes, "", name).unwrap()["status"].clone();
+    scene.until("it is accepted", || status("ours")["conditions"].is_array()).await;
+    assert_eq!(status("ours")["conditions"][0]["status"], "True");
+    sleep(Duration::from_secs(1)).await;
+    assert!(status("others").is_null());
 }
 
 #[tokio::test]

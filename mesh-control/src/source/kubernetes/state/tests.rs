@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{super::event::see, Kind, State, Want};
 use crate::{
-    objects::{ObjectName, ObjectRef},
+    objects::{ObjectName, ObjectRef, RouteKind},
     source::Snapshot,
 };
 
@@ -167,6 +167,21 @@ fn a_secret_that_may_not_be_read_does_not_hold_up_the_mesh() {
     assert!(state.take().unwrap().is_none());
     state.refused(Kind::CaSecret);
     take(&mut state);
+}
+
+#[test]
+fn what_a_route_says_of_its_parents_is_no_change_of_the_model() {
+    let mut state = listed();
+    let kind = Kind::Route(RouteKind::Http);
+    let route = |status: Value| object(kind, "r", json!({"spec": {}, "status": status}));
+    state.there(kind, route(json!({})));
+    assert_eq!(take(&mut state).objects.routes.len(), 1);
+    state.take_news();
+    state.there(kind, route(json!({"parents": [{"controllerName": "somebody.else/x"}]})));
+    assert_eq!(state.take_news(), super::News { model: false, status: true });
+    assert!(state.take().unwrap().is_none());
+    state.gone(kind, &ObjectName::new("shop", "r"));
+    assert!(take(&mut state).objects.routes.is_empty() && state.parents().is_empty());
 }
 
 #[test]

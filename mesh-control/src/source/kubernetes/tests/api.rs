@@ -62,6 +62,8 @@ struct Inner {
     loses_answer: bool,
     /// Writes of these paths are forbidden.
     forbidden: Option<&'static str>,
+    /// Paths that begin so are not found.
+    unserved: Vec<&'static str>,
 }
 
 struct Watcher {
@@ -127,6 +129,17 @@ impl World {
     pub(crate) fn define(&self, name: &str) {
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         self.put(path, "", &format!("{name}.mesh.internal"), json!({}));
+    }
+
+    /// The definition of a kind of route.
+    pub(crate) fn define_route(&self, name: &str) {
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        self.put(path, "", &format!("{name}.gateway.networking.k8s.io"), json!({}));
+    }
+
+    /// Nothing is found below this path.
+    pub(crate) fn serves_not(&self, path: &'static str) {
+        self.lock().unserved.push(path);
     }
 
     pub(crate) fn without_streaming(self) -> Self {
@@ -278,6 +291,9 @@ fn answer(world: &World, request: &Request<Incoming>) -> Response<Body> {
         if !definitions.iter().any(|definition| definition["metadata"]["name"] == name) {
             return refusal(404, "the server could not find the requested resource");
         }
+    }
+    if inner.unserved.iter().any(|unserved| path.starts_with(unserved)) {
+        return refusal(404, "the server could not find the requested resource");
     }
     if let Some(key) = write::single(&path) {
         let object =

@@ -30,7 +30,16 @@ pub(super) fn answer(inner: &mut Inner, path: &str, patch: &Value) -> Response<B
         if !uid.is_null() && uid != there {
             return refusal(409, "Precondition failed: UID in precondition");
         }
-        apply(&mut object, &patch["status"]["conditions"]);
+        let (version, there) =
+            (&patch["metadata"]["resourceVersion"], &object["metadata"]["resourceVersion"]);
+        if !version.is_null() && version != there {
+            return refusal(409, "the object has been modified");
+        }
+        if patch["status"]["parents"].is_array() {
+            object["status"]["parents"] = patch["status"]["parents"].clone();
+        } else {
+            apply(&mut object, &patch["status"]["conditions"]);
+        }
     } else {
         object.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
     }
