@@ -26,7 +26,7 @@ pub(crate) use question::{Answer, Can, CanEndpoint, Feature, Question, Reset};
 pub(crate) use told::{Counts, DenialCount, Ended, FlowEvent, FlowSample, PodReport, PodState};
 
 /// Version of this exchange; both sides refuse another one.
-pub(crate) const VERSION: u16 = 6;
+pub(crate) const VERSION: u16 = 7;
 
 /// What relay tells wire. Everything between [`ToWire::Hello`] and [`ToWire::Synced`] is relay's
 /// full state; on `Synced` wire removes what was not named. After that, single changes.

@@ -15,14 +15,15 @@ mod service;
 pub use counter::Counter;
 pub use event::{DenialKey, Event, EventKind};
 pub use flow::{
-    Flow, FlowKey, FlowRecord, ListenerKey, Origin, REDIRECT_PORT, Socket, TUNNEL_PORT, TrueClient, option,
+    Behalf, Flow, FlowKey, FlowRecord, ListenerKey, Origin, REDIRECT_PORT, Socket, TUNNEL_PORT, TrueClient,
+    option,
 };
 pub use pod::{Class, Pod, PodUse, ProbeKey, Settings, Workload};
 pub use reason::Reason;
-pub use service::{Affinity, AffinityKey, Backend, BackendKey, MemberKey, Service, ServiceKey};
+pub use service::{Affinity, AffinityKey, Backend, BackendKey, ConsumerKey, MemberKey, Service, ServiceKey};
 
 /// The version of everything in this module: the pin directory is named after it.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;
@@ -43,13 +44,14 @@ macro_rules! boundary {
 
 boundary! {
     crate::address::Address = 16,
-    Pod = 96,
+    Pod = 104,
     PodUse = 40,
     Settings = 64,
     Workload = 16,
     ProbeKey = 20,
     ServiceKey = 20,
     Service = 24,
+    ConsumerKey = 16,
     BackendKey = 16,
     Backend = 28,
     MemberKey = 28,
@@ -60,6 +62,7 @@ boundary! {
     Socket = 128,
     FlowRecord = 96,
     TrueClient = 20,
+    Behalf = 20,
     ListenerKey = 16,
     Event = 160,
     DenialKey = 32,
@@ -76,6 +79,8 @@ pub mod capacity {
     pub const WORKLOADS: u32 = 262_144;
     /// Service frontends (address, port, protocol).
     pub const SERVICES: u32 = 65_536;
+    /// What Service frontends are for the callers of single namespaces.
+    pub const CONSUMERS: u32 = 65_536;
     /// Endpoint slots over all Services.
     pub const BACKENDS: u32 = 1_048_576;
     /// Listeners of the agent, two a pod.

@@ -60,6 +60,7 @@ mod tests {
             v6: Address::UNSPECIFIED,
             uid: 1,
             wired_at: 0,
+            namespace: 0,
         }
     }
 

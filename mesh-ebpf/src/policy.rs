@@ -70,9 +70,12 @@ pub struct Question {
 /// The answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// Whether the connection may be.
+    /// Whether the connection may be, as it is.
     pub allowed: bool,
-    /// Whether the Audit policies, if enforced, would have denied what is allowed.
+    /// Whether the agent is to decide for each request of it; then it is not `allowed` as it is.
+    pub deferred: bool,
+    /// Whether the Audit policies, if enforced, would have denied what is allowed; of what is deferred whether it is so for
+    /// their sake alone, since what is enforced allows it.
     pub audit_denies: bool,
     /// The rule that decided, a number of the set or one of [`rule`].
     pub rule: u16,
@@ -85,6 +88,7 @@ pub struct Verdict {
 impl Verdict {
     const ALLOW_ALL: Self = Self {
         allowed: true,
+        deferred: false,
         audit_denies: false,
         rule: rule::DEFAULT,
         audit_rule: rule::DEFAULT,
@@ -112,6 +116,7 @@ pub fn decide<R: Rulings>(rulings: &R, set: SetId, question: &Question) -> Verdi
     let Some(base) = found else {
         return Verdict {
             allowed: false,
+            deferred: false,
             audit_denies: false,
             rule: rule::MISSING,
             audit_rule: rule::MISSING,
@@ -140,10 +145,14 @@ pub fn decide<R: Rulings>(rulings: &R, set: SetId, question: &Question) -> Verdi
     }
     let hit = enforced.decides();
     let audit = audited.decides();
-    let allowed = hit.action == Action::Allow as u8;
+    let passes = hit.action == Action::Allow as u8;
+    // What only an audited rule would look into is looked into as well: nothing else could count it.
+    let deferred = hit.action == Action::Defer as u8 || (passes && audit.action == Action::Defer as u8);
+    let allowed = passes && !deferred;
     Verdict {
         allowed,
-        audit_denies: allowed && audit.action != Action::Allow as u8,
+        deferred,
+        audit_denies: passes && audit.action != Action::Allow as u8,
         rule: hit.rule,
         audit_rule: audit.rule,
         mtls: hit.mtls,

@@ -28,6 +28,8 @@ pub(crate) struct LocalPod {
     pub addresses: Vec<IpAddr>,
     /// Its group.
     pub group: u64,
+    /// The hash of its namespace's name that consumers' Services are found by ([`ServiceEntry::consumer_of`]).
+    pub namespace: u64,
     /// Compiled ingress policy.
     pub ingress: SetId,
     /// Compiled egress policy.
@@ -58,18 +60,24 @@ pub(crate) struct PeerEntry {
 /// One Service port of one address family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServiceEntry {
-    /// Hash of (namespace, name, port, protocol, family).
+    /// Hash of (namespace, name, port, protocol, family, and whose or where it is dialled).
     pub id: u64,
     /// `<namespace>/<name>:<port>`, for logs and the CLI.
     pub name: String,
-    /// What is dialled: (address, port) pairs.
+    /// What is dialled: (address, port) pairs. None where it is what another one is to some callers.
     pub frontends: Vec<(IpAddr, u16)>,
+    /// What it is instead of: the id of a Service port, and the hash of the callers' namespace.
+    pub consumer_of: Option<(u64, u64)>,
+    /// Bits of [`mesh_ebpf::abi::Service`].
+    pub flags: u32,
     /// IP protocol.
     pub protocol: u8,
     /// 0 = none.
     pub affinity_seconds: u32,
     /// What connections are led to.
     pub endpoints: Vec<EndpointEntry>,
+    /// The weight of the share of connections that is refused beside them; 0 = none.
+    pub closed: u32,
 }
 
 /// One endpoint of a Service port.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use mesh_ebpf::abi::{FlowRecord, TrueClient, option};
+use mesh_ebpf::abi::{Behalf, FlowRecord, TrueClient, option};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::SetId;
 
@@ -59,15 +59,28 @@ pub(crate) fn flow_record(socket: &impl AsFd) -> io::Result<Option<FlowRecord>> 
 /// `ENOPROTOOPT` where the programs are not attached to the socket's cgroup; what they answer
 /// otherwise. The delivery must not go on: the application would see a wrong client.
 pub(crate) fn true_client(socket: &impl AsFd, client: &TrueClient) -> io::Result<()> {
-    // SAFETY: the option reads `size_of::<TrueClient>()` bytes of `client`, which is plain data and
-    // live for the call.
+    write(socket, option::CLIENT, client)
+}
+
+/// Says for which pod a socket in its namespace is about to connect; before it does. The connection
+/// is that pod's by proof then, so the pod's egress policy must have been asked.
+///
+/// # Errors
+/// As [`true_client`]. The connection must not go on: the other end would take it for a stranger's.
+pub(crate) fn on_behalf(socket: &impl AsFd, behalf: &Behalf) -> io::Result<()> {
+    write(socket, option::BEHALF, behalf)
+}
+
+fn write<T: aya::Pod>(socket: &impl AsFd, name: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the option reads `size_of::<T>()` bytes of `value`, which is plain data and live for
+    // the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             option::LEVEL,
-            option::CLIENT,
-            std::ptr::from_ref(client).cast(),
-            size_of::<TrueClient>() as libc::socklen_t,
+            name,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
         )
     };
     super::checked(result.into()).map(drop)

@@ -132,6 +132,7 @@ impl Content {
         [
             ("mesh_workloads", self.peers.len() as u64, capacity::WORKLOADS),
             ("mesh_services", services.frontends, capacity::SERVICES),
+            ("mesh_consumers", services.consumers, capacity::CONSUMERS),
             ("mesh_backends", services.backends, capacity::BACKENDS),
             ("mesh_members", services.backends, capacity::BACKENDS),
             ("mesh_rulings", sets.rulings, capacity::RULINGS),

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mesh_ebpf::abi::{EventKind, Flow, FlowKey, Origin, ProbeKey, Reason, Settings, TCP, Workload};
+use mesh_ebpf::abi::{Class, EventKind, Flow, FlowKey, Origin, ProbeKey, Reason, Settings, TCP, Workload};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::{Direction, Peer, SetId};
 
@@ -57,6 +57,10 @@ impl Known for Maps {
 
     fn settings(&self) -> Settings {
         self.settings.get(&0, 0).unwrap_or_default()
+    }
+
+    fn is_agent(&self, cgroup: u64) -> bool {
+        self.pods.get(&cgroup, 0).is_ok_and(|entry| entry.class() == Class::Agent)
     }
 }
 
@@ -143,11 +147,7 @@ impl Enforcer {
             tcp.iter().filter(|socket| socket.listening).map(|socket| socket.local.1).collect();
         let mut doomed = Vec::new();
         for socket in tcp.iter().chain(&udp).filter(|socket| socket.has_peer() || socket.is_redirected()) {
-            let connection = Connection {
-                tuple: socket.outgoing(),
-                cookie: socket.cookie(),
-                listening: listening.contains(&socket.local.1),
-            };
+            let connection = Connection::of(socket, |port| listening.contains(&port));
             let is_older = older.contains(&connection.cookie);
             if let Some(mut denial) = judge(&self.maps, &pod.entry, &connection, is_older) {
                 if is_older {
@@ -168,8 +168,7 @@ impl Enforcer {
             if !named && !socket.is_redirected() {
                 continue;
             }
-            let connection =
-                Connection { tuple: socket.outgoing(), cookie: socket.cookie(), listening: false };
+            let connection = Connection::of(socket, |_| false);
             let Some(subject) = subject(&self.maps, &pod.entry, &connection) else { continue };
             // What the pod serves ends by itself when its client is gone.
             if subject.side.direction == Direction::Egress && addresses.contains(&subject.tuple.destination) {
@@ -226,7 +225,7 @@ impl Enforcer {
                 } else {
                     continue;
                 };
-                let connection = Connection { tuple, cookie: flow.cookie, listening: received };
+                let connection = Connection { tuple, cookie: flow.cookie, listening: received, cgroup: 0 };
                 if judge(&self.maps, &pod.entry, &connection, false).is_some() {
                     denied.push(key);
                 }

@@ -9,6 +9,8 @@ use mesh_ebpf::address::Address;
 use mesh_ebpf::egress::{self, Destination, Source, Transport};
 use mesh_ebpf::policy::{self, Direction, Mtls, Peer, Question, Rulings, SetId};
 
+use super::sockets::Socket;
+
 /// A connection as one of its sockets shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Connection {
@@ -18,6 +20,20 @@ pub(super) struct Connection {
     pub(super) cookie: u64,
     /// A socket of the pod listens on its port.
     pub(super) listening: bool,
+    /// The cgroup that its socket, or the listener, was made in; 0 where nobody knows.
+    pub(super) cgroup: u64,
+}
+
+impl Connection {
+    /// As its socket shows it. `listening` tells at which ports the pod listens.
+    pub(super) fn of(socket: &Socket, listening: impl Fn(u16) -> bool) -> Self {
+        Self {
+            tuple: socket.outgoing(),
+            cookie: socket.cookie(),
+            listening: listening(socket.local.1),
+            cgroup: socket.cgroup,
+        }
+    }
 }
 
 /// What is known of the mesh: the kernel's maps, or a test's own.
@@ -34,6 +50,8 @@ pub(super) trait Known: Rulings {
     fn probe(&self, key: &ProbeKey) -> bool;
     /// The node's settings.
     fn settings(&self) -> Settings;
+    /// Whether a cgroup is an agent's.
+    fn is_agent(&self, cgroup: u64) -> bool;
 }
 
 /// Which side the pod is on and who the other is.
@@ -77,12 +95,15 @@ pub(super) struct Denial {
     pub(super) reason: Reason,
 }
 
-/// What a connection in a pod's namespace is to the pod's policy: `None` within the pod, and for
-/// the agent's own sockets in there (tunnels, deliveries, what it accepted), whose ends relay
-/// judges by the names that mTLS proved.
+/// What a connection in a pod's namespace is to the pod's policy: `None` within the pod, for the
+/// agent's own sockets in there (tunnels, deliveries, what it accepted), whose ends relay judges by
+/// the names that mTLS proved, and for what relay routes, where it judges each endpoint.
 pub(super) fn subject(known: &impl Known, pod: &Pod, connection: &Connection) -> Option<Subject> {
     let tuple = &connection.tuple;
     let mine = known.own_flow(connection);
+    if mine.is_some_and(|flow| flow.flags & Flow::ENGINE != 0) {
+        return None;
+    }
     if let Some(flow) = mine.filter(|flow| flow.flags & Flow::TUNNELLED != 0) {
         let group = known.workload(&flow.endpoint).map_or(0, |workload| workload.group);
         return Some(Subject {
@@ -101,7 +122,8 @@ pub(super) fn subject(known: &impl Known, pod: &Pod, connection: &Connection) ->
             tunnelled: true,
         });
     }
-    let of_the_agent = mine.is_some_and(|flow| flow.origin == Origin::Agent as u8);
+    let of_the_agent = mine.is_some_and(|flow| flow.origin == Origin::Agent as u8)
+        || (mine.is_none() && known.is_agent(connection.cgroup));
     let other = &tuple.destination;
     let within = pod.owns(other) || other.is_loopback() || other.is_redirect();
     if of_the_agent || within || accepted_by_the_tunnel(known, tuple) {
@@ -136,7 +158,9 @@ pub(super) fn side(known: &impl Known, connection: &Connection) -> Side {
         reporter,
     };
     if mine.is_some() {
-        return egress(Origin::Pod, Some(connection.cookie));
+        // The kernel programs do not report what relay has connected for the pod.
+        let reporter = Some(connection.cookie).filter(|_| !known.is_agent(connection.cgroup));
+        return egress(Origin::Pod, reporter);
     }
     let claimed = match remote {
         Some(workload) if workload.flags & Workload::HOST_NETWORK == 0 => Peer::Claimed(workload.group),
@@ -187,6 +211,10 @@ pub(super) fn judge(known: &impl Known, pod: &Pod, connection: &Connection, olde
     let question = Question { peer: side.peer, address: tuple.destination, protocol: tuple.protocol, port };
     let verdict = policy::decide(known, set, &question);
     let denial = |reason| Denial { subject, set, rule: verdict.rule, reason };
+    // What relay has connected for the pod it judges by request; for the sake of an audit nothing ends.
+    if verdict.deferred && (older || verdict.audit_denies || known.is_agent(connection.cgroup)) {
+        return None;
+    }
     if !verdict.allowed {
         let reason = Reason::of_rule(verdict.rule);
         let named = reason == Reason::PolicyDenied;

@@ -67,7 +67,7 @@ impl Pair {
 
 /// The keys of a namespace's listeners in `mesh_listeners`: outbound, tunnel.
 pub(super) fn keys(netns: u64) -> [ListenerKey; 2] {
-    [ListenerKey::OUTBOUND, ListenerKey::TUNNEL].map(|role| ListenerKey { netns, role, reserved: 0 })
+    [ListenerKey::OUTBOUND, ListenerKey::INBOUND].map(|role| ListenerKey { netns, role, reserved: 0 })
 }
 
 /// A listener of both families, or of IPv4 where the kernel has no IPv6; and which it is.

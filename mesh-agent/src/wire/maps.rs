@@ -7,8 +7,8 @@ use std::path::Path;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, SockHash};
 use mesh_ebpf::abi::{
-    Backend, BackendKey, Counter, DenialKey, Flow, FlowKey, ListenerKey, MemberKey, Pod, PodUse, ProbeKey,
-    Service, ServiceKey, Settings, Workload,
+    Backend, BackendKey, ConsumerKey, Counter, DenialKey, Flow, FlowKey, ListenerKey, MemberKey, Pod, PodUse,
+    ProbeKey, Service, ServiceKey, Settings, Workload,
 };
 use mesh_ebpf::address::Address;
 use mesh_ebpf::policy::{CidrKey, Ruling, RulingKey, Rulings};
@@ -34,6 +34,7 @@ pub(super) struct Maps {
     pub(super) workloads: HashMap<MapData, Address, Workload>,
     pub(super) probes: HashMap<MapData, ProbeKey, u8>,
     pub(super) services: HashMap<MapData, ServiceKey, Service>,
+    pub(super) consumers: HashMap<MapData, ConsumerKey, Service>,
     pub(super) backends: HashMap<MapData, BackendKey, Backend>,
     pub(super) members: HashMap<MapData, MemberKey, u8>,
     pub(super) flows: HashMap<MapData, FlowKey, Flow>,
@@ -68,6 +69,7 @@ impl Maps {
             workloads: open(directory, "mesh_workloads")?,
             probes: open(directory, "mesh_probes")?,
             services: open(directory, "mesh_services")?,
+            consumers: open(directory, "mesh_consumers")?,
             backends: open(directory, "mesh_backends")?,
             members: open(directory, "mesh_members")?,
             flows: open(directory, "mesh_flows")?,

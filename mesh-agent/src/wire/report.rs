@@ -20,6 +20,8 @@ use super::sockets::{Socket, Sockets};
 use crate::handover::{Counts, DenialCount, FlowSample};
 
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How often in that time it is looked whether a relay has connected.
+const LOOKS: u32 = 20;
 /// Samples come with every tenth count.
 const SAMPLE_EVERY: u32 = 10;
 
@@ -61,10 +63,10 @@ impl Reporter {
     pub(super) fn start(self) -> io::Result<()> {
         thread::Builder::new().name("report".to_owned()).spawn(move || {
             let mut round = 0u32;
-            let mut flows = 0;
+            let (mut flows, mut connected) = (0, false);
             loop {
-                thread::sleep(COUNT_EVERY);
-                if !self.outbox.is_connected() {
+                connected = self.wait(connected);
+                if !connected {
                     continue;
                 }
                 if round.is_multiple_of(SAMPLE_EVERY) {
@@ -76,6 +78,18 @@ impl Reporter {
             }
         })?;
         Ok(())
+    }
+
+    /// Waits until the next counts are due, which is at once for a relay that has just connected: it takes no connection
+    /// before it has heard them. False while there is none.
+    fn wait(&self, was_connected: bool) -> bool {
+        for _ in 0..LOOKS {
+            thread::sleep(COUNT_EVERY / LOOKS);
+            if !was_connected && self.outbox.is_connected() {
+                return true;
+            }
+        }
+        self.outbox.is_connected()
     }
 
     fn counts(&self, flows: u64) -> Counts {
@@ -139,11 +153,7 @@ impl Reporter {
             sockets.iter().filter(|socket| socket.listening).map(|socket| socket.local.1).collect();
         for socket in sockets.iter().filter(|socket| socket.has_peer()) {
             let Some(progress) = socket.progress else { continue };
-            let connection = Connection {
-                tuple: socket.outgoing(),
-                cookie: socket.cookie(),
-                listening: listening.contains(&socket.local.1),
-            };
+            let connection = Connection::of(socket, |port| listening.contains(&port));
             // relay tells of what goes through the tunnel, and of its own.
             let Some(subject) = subject(&self.maps, &pod.entry, &connection) else { continue };
             if subject.tunnelled {

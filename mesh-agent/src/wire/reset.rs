@@ -104,10 +104,11 @@ impl<K: Known> Before<'_, K> {
     }
 }
 
-/// Whether a socket in a pod's namespace is the agent's own, dialling: a tunnel, or a delivery.
+/// Whether a socket in a pod's namespace is the agent's own: a tunnel, a delivery, or made for the pod.
 pub(super) fn of_the_agent(known: &impl Known, record: Option<&Record>, connection: &Connection) -> bool {
     let origins = [known.own_flow(connection).map(|flow| flow.origin), record.map(|record| record.origin)];
-    origins.into_iter().flatten().any(|origin| origin == Origin::Agent as u8)
+    known.is_agent(connection.cgroup)
+        || origins.into_iter().flatten().any(|origin| origin == Origin::Agent as u8)
 }
 
 /// Does it, and answers.
@@ -180,7 +181,7 @@ fn carried(maps: &Maps, pod: &Wired, sockets: &mut Sockets) -> io::Result<Vec<So
 
 /// As its socket shows it.
 pub(super) fn connection(socket: &Socket) -> Connection {
-    Connection { tuple: socket.outgoing(), cookie: socket.cookie(), listening: false }
+    Connection::of(socket, |_| false)
 }
 
 /// Ends connections of the pod of this UID that are older than its wiring; which could not be, by cookie.

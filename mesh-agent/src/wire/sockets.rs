@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use mesh_ebpf::abi::{FlowKey, TCP, UDP};
 use mesh_ebpf::address::Address;
+use netlink_packet_core::Nla as _;
 use netlink_packet_sock_diag::constants::{
     AF_INET, AF_INET6, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_ESTABLISHED, TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV,
     TCP_SYN_SENT,
@@ -55,6 +56,8 @@ pub(super) struct Socket {
     pub(super) arriving: bool,
     /// Its peer has closed its own side, and may be gone.
     pub(super) half_closed: bool,
+    /// The cgroup in which it, or the listener that accepted it, was made; 0 where the kernel does not tell.
+    pub(super) cgroup: u64,
     /// How it goes, where that was asked for and it is established.
     pub(super) progress: Option<Progress>,
 }
@@ -182,6 +185,7 @@ impl Sockets {
             listening: false,
             arriving: false,
             half_closed: false,
+            cgroup: 0,
             progress: None,
         })
     }
@@ -200,11 +204,26 @@ fn socket(protocol: u8, response: &InetResponse) -> Socket {
         listening: protocol == TCP && response.header.state == TCP_LISTEN,
         arriving: protocol == TCP && response.header.state == TCP_SYN_RECV,
         half_closed: [TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING].contains(&response.header.state),
+        cgroup: response.nlas.iter().find_map(cgroup).unwrap_or_default(),
         progress: response.nlas.iter().find_map(|nla| match nla {
             Nla::TcpInfo(info) if established => Some(read_progress(info)),
             _ => None,
         }),
         id,
+    }
+}
+
+/// `INET_DIAG_CGROUP_ID` of `include/uapi/linux/inet_diag.h`: on every answer since Linux 5.9.
+const CGROUP_ID: u16 = 21;
+
+fn cgroup(nla: &Nla) -> Option<u64> {
+    match nla {
+        Nla::Other(other) if other.kind() == CGROUP_ID => {
+            let mut value = vec![0; other.value_len()];
+            other.emit_value(&mut value);
+            read(&value, 0).map(u64::from_ne_bytes)
+        }
+        _ => None,
     }
 }
 

@@ -253,6 +253,7 @@ fn nobody(class: Class) -> Pod {
         v6: Address::UNSPECIFIED,
         uid: 0,
         wired_at: 0,
+        namespace: 0,
     }
 }
 
@@ -386,6 +387,7 @@ fn entry(pod: &LocalPod, state: PodState, inputs: &Inputs<'_>) -> Pod {
     let uid = uid_hash(&pod.uid);
     Pod {
         group: pod.group,
+        namespace: pod.namespace,
         slot: inputs.slots.get(&uid).copied().unwrap_or(0),
         ingress: pod.ingress,
         egress: pod.egress,

@@ -129,6 +129,8 @@ impl Flow {
     pub const TUNNELLED: u8 = 4;
     /// The agent delivers a tunnelled connection; `dialled` is the true client.
     pub const DELIVERY: u8 = 8;
+    /// Its requests are to be routed or judged by the agent: no endpoint was picked where `endpoint` is what was dialled.
+    pub const ENGINE: u8 = 16;
 }
 
 /// What a hook left on a socket, value of the socket storage `mesh_sockets`. Written anew by every
@@ -192,6 +194,10 @@ impl Socket {
     /// The agent's: a tunnelled connection delivered to a pod. `dialled` is the true client, on the
     /// connecting socket as on the accepted one.
     pub const DELIVERY: u32 = 64;
+    /// Its requests are the agent's to route or judge.
+    pub const ENGINE: u32 = 128;
+    /// The agent's, made for the pod whose namespace it is in: it is that pod's by proof.
+    pub const BEHALF: u32 = 256;
 }
 
 /// What the agent reads of a connection it accepted from a pod, by [`option::FLOW`].
@@ -240,6 +246,18 @@ pub struct TrueClient {
     pub reserved: u16,
 }
 
+/// For which of its pods the agent is about to connect, by [`option::BEHALF`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Behalf {
+    /// An address of the pod in whose namespace the socket is.
+    pub address: Address,
+    /// The rule of the pod's egress set that admitted what it connects to.
+    pub rule: u16,
+    /// Always 0.
+    pub reserved: u16,
+}
+
 /// Socket options that the mesh answers, on the agent's own sockets only (KERNEL 11).
 pub mod option {
     /// Their level, which is no protocol's.
@@ -248,6 +266,9 @@ pub mod option {
     pub const FLOW: i32 = 1;
     /// `setsockopt`: the [`super::TrueClient`] of a delivery, before it connects.
     pub const CLIENT: i32 = 2;
+    /// `setsockopt`: the [`super::Behalf`] of a connection that the agent makes for a pod, once it has asked the pod's
+    /// egress policy, before it connects. Its tuple then proves the pod.
+    pub const BEHALF: i32 = 3;
 }
 
 /// Key of `mesh_listeners`, the agent's listening sockets by the pod's namespace.
@@ -265,8 +286,9 @@ pub struct ListenerKey {
 impl ListenerKey {
     /// Takes what leaves the pod for the tunnel.
     pub const OUTBOUND: u32 = 1;
-    /// Takes tunnels that come in.
-    pub const TUNNEL: u32 = 2;
+    /// Takes what comes in for the agent: tunnels, at [`TUNNEL_PORT`], and at other ports connections whose requests it
+    /// is to judge.
+    pub const INBOUND: u32 = 2;
 }
 
 /// The port of the tunnel (HBONE).

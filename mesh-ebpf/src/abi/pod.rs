@@ -67,6 +67,8 @@ pub struct Pod {
     pub uid: u64,
     /// When it was wired, nanoseconds of the monotonic clock; 0 until then.
     pub wired_at: u64,
+    /// Hash of its namespace's name, by which consumers' routes are found.
+    pub namespace: u64,
 }
 
 impl Pod {

@@ -115,6 +115,10 @@ pub enum Reason {
     FlowUnknown = 69,
     /// wire gave no socket in the pod's namespace.
     SocketUnavailable = 70,
+    /// Only rules about requests would allow it, and it does not speak HTTP.
+    L7RequiredNotHttp = 71,
+    /// No TLSRoute of the Service takes the server name that the client asks for, or it asks for none.
+    NoRoute = 72,
 }
 
 impl Reason {
@@ -132,7 +136,7 @@ impl Reason {
     }
 
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 55] = [
         Self::None,
         Self::PolicyDenied,
         Self::NoRuleAllows,
@@ -186,6 +190,8 @@ impl Reason {
         Self::Draining,
         Self::FlowUnknown,
         Self::SocketUnavailable,
+        Self::L7RequiredNotHttp,
+        Self::NoRoute,
     ];
 
     /// From its number; an unknown number is [`Reason::None`].
@@ -251,6 +257,8 @@ impl Reason {
             Self::Draining => "Draining",
             Self::FlowUnknown => "FlowUnknown",
             Self::SocketUnavailable => "SocketUnavailable",
+            Self::L7RequiredNotHttp => "L7RequiredNotHTTP",
+            Self::NoRoute => "NoRoute",
         }
     }
 }

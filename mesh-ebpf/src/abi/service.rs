@@ -32,8 +32,27 @@ pub struct Service {
     pub slots: u32,
     /// `sessionAffinity: ClientIP` timeout in seconds; 0 = none.
     pub affinity_seconds: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Bits of `Service::*`.
+    pub flags: u32,
+}
+
+impl Service {
+    /// Each request is routed by the agent: a connect goes to the pod's outbound listener, and no endpoint is picked
+    /// here.
+    pub const ENGINE: u32 = 1;
+    /// Callers of some namespaces have an entry of their own in `mesh_consumers`.
+    pub const CONSUMERS: u32 = 2;
+}
+
+/// Key of `mesh_consumers`, whose value is the [`Service`] that holds for the callers of one namespace in place of the
+/// one in `mesh_services`: what that namespace's own routes make of it (GEP-1426).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(C)]
+pub struct ConsumerKey {
+    /// [`Service::id`] of the frontend's entry in `mesh_services`.
+    pub service: u64,
+    /// [`crate::abi::Pod::namespace`] of the caller.
+    pub namespace: u64,
 }
 
 /// Key of `mesh_backends`.
@@ -48,7 +67,8 @@ pub struct BackendKey {
     pub slot: u32,
 }
 
-/// Value of `mesh_backends`: an endpoint and its share in the alias table (see [`crate::pick`]).
+/// Value of `mesh_backends`: an endpoint and its share in the alias table (see [`crate::pick`]), or, without
+/// [`Backend::PICKED`], the share that is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Backend {
@@ -67,7 +87,7 @@ pub struct Backend {
 impl Backend {
     /// Discovery says that it is an enrolled pod.
     pub const ENROLLED: u16 = 1;
-    /// It is an endpoint at all: set on every one, so that what was picked differs from what was dialled.
+    /// It is an endpoint: set on every one, so that what was picked differs from what was dialled.
     pub const PICKED: u16 = 2;
 }
 

@@ -13,6 +13,8 @@ pub enum Action {
     Deny = 2,
     /// Skip the rest of the Admin tier.
     Pass = 3,
+    /// Decided for each request, by the agent: the rule has fields of layer 7 (SEMANTICS 5.1).
+    Defer = 4,
 }
 
 /// What an egress rule asks of the transport.
@@ -89,7 +91,7 @@ impl Stages {
 
     #[inline(always)]
     pub(super) const fn decides(&self) -> Hit {
-        if self.admin.action == Action::Allow as u8 || self.admin.action == Action::Deny as u8 {
+        if self.admin.action != Action::None as u8 && self.admin.action != Action::Pass as u8 {
             self.admin
         } else {
             self.rest

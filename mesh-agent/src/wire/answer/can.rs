@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use mesh_ebpf::abi::{Backend, BackendKey, Class, Pod, Reason, ServiceKey, Settings, TCP, Workload};
 use mesh_ebpf::address::Address;
 use mesh_ebpf::egress::{self, Destination, Source, Transport};
-use mesh_ebpf::policy::{Peer, Question, SetId, Verdict, decide};
+use mesh_ebpf::policy::{Mtls, Peer, Question, SetId, Verdict, decide};
 
 use super::super::maps::Maps;
 use super::View;
@@ -99,7 +99,8 @@ impl Asked<'_> {
         let verdict = self.ask(pod.egress, peer, to.address, to.port);
         answer.egress = Some((pod.egress, verdict.rule));
         note_audit(answer, pod.egress, &verdict);
-        if !verdict.allowed {
+        // What depends on the request is relay's to judge.
+        if !verdict.allowed && !verdict.deferred {
             refuse(answer, Reason::of_rule(verdict.rule));
             return false;
         }
@@ -111,7 +112,8 @@ impl Asked<'_> {
         };
         let flags = there.map_or(0, |workload| workload.flags);
         let destination = Destination { flags, known: there.is_some(), endpoint: to.flags };
-        match egress::transport(source, destination, verdict.mtls) {
+        let mtls = if verdict.deferred { Mtls::Preferred as u8 } else { verdict.mtls };
+        match egress::transport(source, destination, mtls) {
             Transport::Direct => "direct".clone_into(&mut answer.transport),
             Transport::Tunnel => {
                 "tunnel".clone_into(&mut answer.transport);
@@ -144,7 +146,7 @@ impl Asked<'_> {
         let verdict = self.ask(pod.ingress, peer, self.source, port);
         answer.ingress = Some((pod.ingress, verdict.rule));
         note_audit(answer, pod.ingress, &verdict);
-        if !verdict.allowed {
+        if !verdict.allowed && !verdict.deferred {
             refuse(answer, Reason::of_rule(verdict.rule));
         }
     }

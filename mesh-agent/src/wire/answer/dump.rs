@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_ebpf::abi::{Flow, FlowKey, Origin, Pod, Settings, TCP, capacity};
+use mesh_ebpf::abi::{Backend, Flow, FlowKey, Origin, Pod, Settings, TCP, capacity};
 use mesh_ebpf::address::Address;
 use serde_json::{Value, json};
 
@@ -122,8 +122,9 @@ impl View<'_> {
             .map(|(id, name, generation, frontends, slots)| {
                 let frontends: Vec<String> =
                     frontends.iter().map(|key| show(&key.address, key.port)).collect();
-                let endpoints: Vec<String> =
-                    slots.iter().map(|slot| show(&slot.address, slot.port)).collect();
+                // What is no endpoint is the share that is refused.
+                let endpoints = slots.iter().filter(|slot| slot.flags & Backend::PICKED != 0);
+                let endpoints: Vec<String> = endpoints.map(|slot| show(&slot.address, slot.port)).collect();
                 json!({
                     "id": id, "name": name, "generation": generation,
                     "frontends": frontends, "endpoints": endpoints,
@@ -158,6 +159,7 @@ fn entry_of(pod: &Pod) -> Value {
         "class": format!("{:?}", pod.class()),
         "slot": pod.slot,
         "group": pod.group,
+        "namespace": pod.namespace,
         "netns": pod.netns,
         "ingress": format!("{:#x}", pod.ingress.0),
         "egress": format!("{:#x}", pod.egress.0),

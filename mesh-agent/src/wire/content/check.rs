@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use mesh_ebpf::abi::{TCP, UDP, Workload};
+use mesh_ebpf::abi::{Service, TCP, UDP, Workload};
 use mesh_ebpf::policy::{Action, CidrKey, Hit, Mtls, RulingKey};
 
 use super::ContentError;
@@ -96,6 +96,25 @@ pub(super) fn service(service: &ServiceEntry) -> Result<(), ContentError> {
     if service.protocol != TCP && service.protocol != UDP {
         return invalid("protocol", service.protocol, "is neither TCP nor UDP");
     }
+    let known = Service::ENGINE | Service::CONSUMERS;
+    if service.flags & !known != 0 {
+        return invalid("flags", service.flags, "has bits that mean nothing");
+    }
+    if service.flags & Service::ENGINE != 0 && service.protocol != TCP {
+        return invalid("flags", service.flags, "has the agent route what is not TCP");
+    }
+    if let Some((id, _)) = service.consumer_of {
+        if id == 0 || id == service.id {
+            return invalid("consumer_of", id, "is not another Service port");
+        }
+        if !service.frontends.is_empty() || service.flags & Service::CONSUMERS != 0 {
+            return invalid(
+                "consumer_of",
+                id,
+                "is not for a Service port that has frontends or consumers of its own",
+            );
+        }
+    }
     if service.frontends.len() > FRONTEND_LIMIT {
         return invalid("frontends", service.frontends.len(), "are too many");
     }
@@ -107,6 +126,9 @@ pub(super) fn service(service: &ServiceEntry) -> Result<(), ContentError> {
         if *port == 0 {
             return invalid("frontends", 0, "is not a port");
         }
+    }
+    if service.closed != 0 && service.endpoints.is_empty() {
+        return invalid("closed", service.closed, "is a share beside endpoints, of which there is none");
     }
     let mut seen = BTreeSet::new();
     for endpoint in &service.endpoints {
@@ -183,7 +205,7 @@ pub(super) fn set(set: &PolicySet) -> Result<(), ContentError> {
 }
 
 fn hit(hit: Hit) -> Result<(), ContentError> {
-    if hit.action > Action::Pass as u8 {
+    if hit.action > Action::Defer as u8 {
         return invalid("ruling action", hit.action, "is not known");
     }
     if hit.mtls > Mtls::Off as u8 {
@@ -234,7 +256,7 @@ mod tests {
             let mut policy = policy();
             policy.rulings[0].2.enforced.rest.action = action;
             policy.rulings[0].2.enforced.rest.mtls = mtls;
-            prop_assert_eq!(set(&policy).is_ok(), action <= 3 && mtls <= 2);
+            prop_assert_eq!(set(&policy).is_ok(), action <= 4 && mtls <= 2);
         }
     }
 
@@ -254,6 +276,8 @@ mod tests {
             id: 1,
             name: "a/b:http".to_owned(),
             frontends: vec![("10.96.0.1".parse().unwrap(), 80)],
+            consumer_of: None,
+            flags: 0,
             protocol: 6,
             affinity_seconds: 0,
             endpoints: vec![EndpointEntry {
@@ -262,6 +286,7 @@ mod tests {
                 weight: 1,
                 enrolled: false,
             }],
+            closed: 1,
         };
         assert!(service(&good).is_ok());
         let mut families = good.clone();
@@ -270,7 +295,8 @@ mod tests {
         zero.endpoints[0].port = 0;
         let mut twice = good.clone();
         twice.endpoints.push(twice.endpoints[0]);
-        for bad in [families, zero, twice] {
+        let nothing = ServiceEntry { endpoints: Vec::new(), ..good };
+        for bad in [families, zero, twice, nothing] {
             assert!(service(&bad).is_err());
         }
     }
@@ -284,6 +310,7 @@ mod tests {
             host_network: false,
             addresses: Vec::new(),
             group: 1,
+            namespace: 1,
             ingress: SetId::EMPTY,
             egress: SetId::EMPTY,
             ingress_denies_other: false,

@@ -13,6 +13,8 @@ use super::{Connection, Known, judge, side, subject};
 const POD: Address = Address::v4([10, 0, 0, 2]);
 const OTHER: Address = Address::v4([10, 0, 0, 3]);
 const GROUP: u64 = 77;
+/// The agent's cgroup.
+const AGENT: u64 = 4;
 
 #[derive(Default)]
 struct World {
@@ -24,6 +26,8 @@ struct World {
     no_proof: bool,
     /// `mtls` of what allows, a number of [`Mtls`].
     mtls: u8,
+    /// What is not denied depends on requests.
+    deferred: bool,
 }
 
 impl Rulings for World {
@@ -35,7 +39,8 @@ impl Rulings for World {
         }
         let mtls = self.mtls;
         let hit = |action: Action, rule| Hit { rank: 1, rule, action: action as u8, mtls };
-        let rest = denied.map_or(hit(Action::Allow, 0), |rule| hit(Action::Deny, *rule));
+        let allowed = if self.deferred { Action::Defer } else { Action::Allow };
+        let rest = denied.map_or(hit(allowed, 0), |rule| hit(Action::Deny, *rule));
         let stages = Stages { admin: Hit::NONE, rest };
         Some(Ruling { enforced: stages, audited: stages })
     }
@@ -62,6 +67,10 @@ impl Known for World {
         let flags = if self.no_proof { 0 } else { Settings::LOCAL_PROOF };
         Settings { flags, ..Settings::default() }
     }
+
+    fn is_agent(&self, cgroup: u64) -> bool {
+        cgroup == AGENT
+    }
 }
 
 fn set() -> SetId {
@@ -82,6 +91,7 @@ fn pod() -> Pod {
         v6: Address::UNSPECIFIED,
         uid: 5,
         wired_at: 0,
+        namespace: 0,
     }
 }
 
@@ -94,7 +104,7 @@ fn connection(listening: bool) -> Connection {
         protocol: TCP,
         reserved: [0; 3],
     };
-    Connection { tuple, cookie: 9, listening }
+    Connection { tuple, cookie: 9, listening, cgroup: 0 }
 }
 
 fn flow(origin: Origin, cookie: u64) -> Flow {
@@ -227,7 +237,7 @@ fn the_listeners_side_of_it_and_the_applications_own_loopback_are_nobodys_busine
     let redirected = tunnelled(&mut world);
     world.denied.insert((Kind::Proven as u8, GROUP), 4);
     world.denied.insert((Kind::Unknown as u8, 0), 3);
-    let accepted = Connection { tuple: redirected.tuple.reversed(), cookie: 10, listening: false };
+    let accepted = Connection { tuple: redirected.tuple.reversed(), cookie: 10, listening: false, cgroup: 0 };
     assert_eq!(judge(&world, &pod(), &accepted, false), None);
     world.flows.clear();
     assert_eq!(judge(&world, &pod(), &redirected, false), None, "127.64.0.0/10 of its own");
@@ -264,4 +274,31 @@ fn plaintext_to_an_enrolled_pod_is_closed_once_the_rule_requires_mtls() {
     let denial = judge(&world, &pod(), &plain, false).unwrap();
     assert_eq!(denial.reason, Reason::EgressMtlsRequired);
     assert_eq!(judge(&world, &pod(), &tunnelled, false), None);
+}
+
+#[test]
+fn what_the_agent_accepted_or_routes_is_not_judged_here() {
+    let mut world = World::default();
+    world.denied.insert((Kind::Unknown as u8, 0), 3);
+    let accepted = connection(true);
+    assert!(judge(&world, &pod(), &accepted, false).is_some());
+    assert_eq!(judge(&world, &pod(), &Connection { cgroup: AGENT, ..accepted }, false), None);
+    let routed = Flow { flags: Flow::TUNNELLED | Flow::ENGINE, ..flow(Origin::Pod, 9) };
+    world.flows.insert(accepted.tuple, routed);
+    assert_eq!(subject(&world, &pod(), &accepted), None);
+}
+
+#[test]
+fn what_is_to_be_judged_by_request_ends_unless_the_agent_carries_it() {
+    let mut world = World { deferred: true, ..World::default() };
+    let connection = connection(true);
+    assert!(judge(&world, &pod(), &connection, false).is_some(), "the application would read it unjudged");
+    assert_eq!(judge(&world, &pod(), &connection, true), None, "live enrolment touches new ones only");
+    world.flows.insert(connection.tuple, flow(Origin::Pod, 9));
+    assert!(judge(&world, &pod(), &connection, false).is_some());
+    assert_eq!(
+        judge(&world, &pod(), &Connection { cgroup: AGENT, ..connection }, false),
+        None,
+        "made for the pod"
+    );
 }

@@ -180,6 +180,7 @@ fn pod() -> LocalPod {
         host_network: false,
         addresses: vec![ADDRESS.parse().unwrap()],
         group: 7,
+        namespace: 1,
         ingress: mesh_ebpf::policy::SetId::EMPTY,
         egress: mesh_ebpf::policy::SetId::EMPTY,
         ingress_denies_other: false,

@@ -46,6 +46,7 @@ fn state(pods: &[PodSketch], proof: bool) -> State {
             v6: Address::UNSPECIFIED,
             uid: u64::from(sketch.number) + 1,
             wired_at: 0,
+            namespace: 0,
         };
         state.cgroups.insert(u64::from(sketch.number) + 10, pod);
         state.local.insert(address, pod);

@@ -46,6 +46,10 @@ impl Known for Flows {
     fn settings(&self) -> Settings {
         Settings { flags: Settings::LOCAL_PROOF, ..Settings::default() }
     }
+
+    fn is_agent(&self, _: u64) -> bool {
+        false
+    }
 }
 
 fn pod() -> Pod {
@@ -62,6 +66,7 @@ fn pod() -> Pod {
         v6: POD6.into(),
         uid: 5,
         wired_at: WIRED,
+        namespace: 0,
     }
 }
 
@@ -74,7 +79,7 @@ fn connection(port: u16, to: Address) -> Connection {
         protocol: TCP,
         reserved: [0; 3],
     };
-    Connection { tuple, cookie: COOKIE, listening: false }
+    Connection { tuple, cookie: COOKIE, listening: false, cgroup: 0 }
 }
 
 fn flow(origin: Origin, cookie: u64, opened_at: u64, flags: u8) -> Flow {

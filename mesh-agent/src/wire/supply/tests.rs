@@ -34,6 +34,7 @@ fn supply() -> Supply {
         v6: Address::UNSPECIFIED,
         uid: uid_hash(UID),
         wired_at: 0,
+        namespace: 0,
     };
     let supply = Supply { roster: Roster::default(), listeners: Listeners::default() };
     supply.roster.publish(vec![Wired { uid: UID.to_owned(), entry, pid: std::process::id() }]);

@@ -23,6 +23,7 @@ fn pod() -> LocalPod {
         host_network: false,
         addresses: vec![IpAddr::from(ADDRESS)],
         group: 7,
+        namespace: 1,
         ingress: SetId::EMPTY,
         egress: SetId::EMPTY,
         ingress_denies_other: false,

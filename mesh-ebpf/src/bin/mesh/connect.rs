@@ -26,6 +26,7 @@ use crate::{
     service,
     sockaddr::{Family, SockAddr},
     task::{self, Owner},
+    workload::workload,
 };
 
 /// The hook.
@@ -105,8 +106,8 @@ fn from_host(addr: &SockAddr, protocol: u8, settings: &Settings) -> i32 {
 }
 
 /// The agent's connect from within a pod's namespace: left on the socket so that its SYN may leave
-/// the pod, or reach the pod's application for the client that the agent named
-/// ([`crate::options`]). In the node's namespace the agent is left alone.
+/// the pod, reach the pod's application for the client that the agent named, or prove the pod that
+/// it is made for ([`crate::options`]). In the node's namespace the agent is left alone.
 #[inline(always)]
 fn from_agent(addr: &SockAddr, protocol: u8, settings: &Settings) -> i32 {
     let netns = addr.netns();
@@ -119,6 +120,9 @@ fn from_agent(addr: &SockAddr, protocol: u8, settings: &Settings) -> i32 {
         return fail(EAGAIN);
     };
     let destination = addr.address();
+    if socket.flags & Socket::BEHALF != 0 {
+        return on_behalf(addr, socket, netns);
+    }
     if socket.flags & Socket::DELIVERY == 0 {
         socket.dialled = destination;
         socket.dialled_port = addr.port();
@@ -126,6 +130,40 @@ fn from_agent(addr: &SockAddr, protocol: u8, settings: &Settings) -> i32 {
     of_the_node(socket, &destination, addr.port(), Origin::Agent);
     socket.netns = netns;
     socket.flags &= Socket::DELIVERY;
+    GO_ON
+}
+
+/// The agent's connect for the pod whose address it named and in whose namespace it is: as the
+/// pod's own, but for what is told of it, which is relay's to tell.
+#[inline(always)]
+fn on_behalf(addr: &SockAddr, socket: &mut Socket, netns: u64) -> i32 {
+    // SAFETY: entries are replaced whole and read by word.
+    let Some(pod) = (unsafe { LOCAL.get(&socket.dialled) }) else {
+        return fail(ENETUNREACH);
+    };
+    if pod.class() != Class::Wired || pod.netns != netns {
+        return fail(ENETUNREACH);
+    }
+    if let (Some(used), Some(all)) = (use_of(pod.slot), use_of(PodUse::ALL))
+        && !may_open(used.flows, all.flows)
+    {
+        return fail(EAGAIN);
+    }
+    let destination = addr.address();
+    let rule = socket.rule;
+    of_the_node(socket, &destination, addr.port(), Origin::Pod);
+    socket.dialled = destination;
+    socket.dialled_port = addr.port();
+    socket.slot = pod.slot;
+    socket.group = pod.group;
+    socket.uid = pod.uid;
+    socket.set = pod.egress;
+    socket.rule = rule;
+    socket.netns = netns;
+    socket.flags = Socket::BEHALF;
+    if let Some(workload) = workload(&destination) {
+        socket.peer_group = workload.group;
+    }
     GO_ON
 }
 
@@ -154,7 +192,7 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
         return leave_alone(addr);
     }
     let mut admission = Admission::UNASKED;
-    if !service::resolve(subject, &mut admission) {
+    if !service::resolve(subject, pod.namespace, &mut admission) {
         return fail(EHOSTUNREACH);
     }
     let to_itself = pod.owns(&subject.tuple.destination);
@@ -169,7 +207,7 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
             report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
             return fail(EAGAIN);
         }
-    } else {
+    } else if !admission.engine {
         let refused = judge(subject, pod, settings, &mut admission);
         if refused != 0 {
             return fail(refused);
@@ -183,7 +221,8 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
         return fail(EAGAIN);
     }
     let netns = addr.netns();
-    if admission.tunnelled && netns != pod.netns {
+    let to_agent = admission.tunnelled || admission.engine;
+    if to_agent && netns != pod.netns {
         // A namespace that the pod nested in its own: there is no listener in it.
         report::denied(subject, Reason::ListenerMissing, pod.egress, admission.rule);
         return fail(ENETUNREACH);
@@ -207,9 +246,12 @@ fn from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &Settin
     socket.origin = Origin::Pod as u8;
     socket.protocol = protocol;
     socket.flags = if admission.audited { Socket::AUDITED } else { 0 };
+    if admission.engine {
+        socket.flags |= Socket::ENGINE;
+    }
     socket.peer_uid = 0;
     socket.peer_group = subject.peer_group;
-    let rewritten = if admission.tunnelled {
+    let rewritten = if to_agent {
         redirect::to_listener(addr, socket, pod)
     } else if subject.is_translated() {
         socket.flags |= Socket::TRANSLATED;

@@ -108,7 +108,7 @@ fn send_from_pod(addr: &SockAddr, subject: &mut Subject, pod: &Pod, settings: &S
         return GO_ON;
     }
     let mut admission = Admission::UNASKED;
-    if !service::resolve(subject, &mut admission) {
+    if !service::resolve(subject, pod.namespace, &mut admission) {
         return fail(EHOSTUNREACH);
     }
     if !pod.owns(&subject.tuple.destination) {

@@ -1,7 +1,7 @@
 //! The egress decision that `connect` and `sendmsg` share: policy, then transport.
 
 use mesh_ebpf::{
-    abi::{Counter, Pod, Reason, Settings, TCP},
+    abi::{Backend, Counter, Pod, Reason, Settings, TCP, Workload},
     egress::{Destination, Source, Transport, transport},
     policy::{Peer, rule},
 };
@@ -23,6 +23,8 @@ pub struct Admission {
     pub audited: bool,
     /// It goes through the tunnel.
     pub tunnelled: bool,
+    /// The agent routes or judges its requests.
+    pub engine: bool,
     /// What discovery says of the Service's endpoint that was picked ([`mesh_ebpf::abi::Backend`]), 0
     /// when its address was dialled.
     pub endpoint: u16,
@@ -30,7 +32,8 @@ pub struct Admission {
 
 impl Admission {
     /// Of what no policy is asked: what a pod sends to itself.
-    pub const UNASKED: Self = Self { rule: rule::DEFAULT, audited: false, tunnelled: false, endpoint: 0 };
+    pub const UNASKED: Self =
+        Self { rule: rule::DEFAULT, audited: false, tunnelled: false, engine: false, endpoint: 0 };
 }
 
 /// A pod that discovery does not know (SEMANTICS 1.1).
@@ -57,6 +60,15 @@ pub fn judge(subject: &mut Subject, pod: &Pod, settings: &Settings, admission: &
     let to = &subject.tuple;
     let verdict = verdict::ask(pod.egress, peer, &to.destination, to.protocol, to.destination_port);
     admission.rule = verdict.rule;
+    if verdict.deferred && subject.tuple.protocol == TCP {
+        if destination.endpoint & Backend::ENROLLED != 0 && destination.flags & Workload::ENROLLED == 0 {
+            report::denied(subject, Reason::PeerUnknown, pod.egress, verdict.rule);
+            return EHOSTUNREACH;
+        }
+        // relay asks the policy for each request, and chooses the transport then.
+        admission.engine = true;
+        return 0;
+    }
     if !verdict.allowed {
         report::denied_by(subject, pod.egress, &verdict);
         return EPERM;

@@ -5,9 +5,9 @@
 //! shared by all pods of the node and knows which one it stands in by the address dialled. Dropping
 //! answers TCP with a RST and UDP with an ICMP port unreachable.
 //!
-//! Three kinds of connection are the agent's: what a pod's connect redirected to it and tunnels that
-//! come in are handed to its listeners in the pod ([`steer`]); what it delivers passes, because relay
-//! asked the policy before.
+//! Four kinds of connection are the agent's: what a pod's connect redirected to it, tunnels that come
+//! in, and connections whose requests it is to judge are handed to its listeners in the pod
+//! ([`steer`]); what it delivers passes, because relay asked the policy before.
 
 mod datagrams;
 mod steer;
@@ -31,6 +31,8 @@ use crate::{
 
 const DROP: u32 = 0;
 const PASS: u32 = 1;
+/// Of [`judge`] alone: the agent is to decide for each request. Policy says so of TCP only.
+const DEFER: u32 = 2;
 const LOOPBACK_INTERFACE: u32 = 1;
 const AF_INET: u32 = 2;
 
@@ -130,7 +132,10 @@ fn admit_connection(ctx: *mut bpf_sk_lookup, subject: &mut Subject, pod: &Pod) -
                     return PASS;
                 }
                 subject.proven_by(flow);
-                return judge(subject, pod, Some(flow));
+                return match judge(subject, pod, Some(flow)) {
+                    DEFER => steer::inbound(ctx, subject, pod),
+                    verdict => verdict,
+                };
             }
             Origin::Host => {
                 subject.origin = Origin::Host as u8;
@@ -156,9 +161,12 @@ fn admit_connection(ctx: *mut bpf_sk_lookup, subject: &mut Subject, pod: &Pod) -
         return DROP;
     }
     if subject.dialled_port == TUNNEL_PORT {
-        return steer::tunnel(ctx, subject, pod);
+        return steer::inbound(ctx, subject, pod);
     }
-    judge(subject, pod, None)
+    match judge(subject, pod, None) {
+        DEFER => steer::inbound(ctx, subject, pod),
+        verdict => verdict,
+    }
 }
 
 /// How long late segments of a connection may come: as long as its TIME_WAIT (`TCP_TIMEWAIT_LEN`).
@@ -199,7 +207,7 @@ fn is_probe(tuple: &FlowKey) -> bool {
     PROBES.get_ptr(&key).is_some()
 }
 
-/// Asks the ingress policy. `flow` is the proof, where there is one.
+/// Asks the ingress policy: [`DROP`], [`PASS`] or [`DEFER`]. `flow` is the proof, where there is one.
 #[inline(always)]
 fn judge(subject: &mut Subject, pod: &Pod, flow: Option<&mut Flow>) -> u32 {
     let peer = if flow.is_some() {
@@ -212,13 +220,16 @@ fn judge(subject: &mut Subject, pod: &Pod, flow: Option<&mut Flow>) -> u32 {
     let tuple = &subject.tuple;
     let protocol = if tuple.protocol == UDP { UDP } else { TCP };
     let verdict = verdict::ask(pod.ingress, peer, &tuple.source, protocol, tuple.destination_port);
-    if !verdict.allowed {
+    if !verdict.allowed && !verdict.deferred {
         report::denied_by(subject, pod.ingress, &verdict);
         return DROP;
     }
     if let Some(flow) = flow {
         flow.ingress = pod.ingress;
         flow.ingress_rule = verdict.rule;
+    }
+    if verdict.deferred {
+        return DEFER;
     }
     if verdict.audit_denies {
         report::audited(subject, pod.ingress, &verdict);

@@ -9,8 +9,9 @@ use aya_ebpf::{
 };
 use mesh_ebpf::{
     abi::{
-        Affinity, AffinityKey, Backend, BackendKey, Counter, DenialKey, Flow, FlowKey, ListenerKey,
-        MemberKey, Pod, PodUse, ProbeKey, Service, ServiceKey, Settings, Socket, Workload, capacity,
+        Affinity, AffinityKey, Backend, BackendKey, ConsumerKey, Counter, DenialKey, Flow, FlowKey,
+        ListenerKey, MemberKey, Pod, PodUse, ProbeKey, Service, ServiceKey, Settings, Socket, Workload,
+        capacity,
     },
     address::Address,
     policy::{CidrKey, Ruling, RulingKey},
@@ -41,6 +42,11 @@ pub static PROBES: HashMap<ProbeKey, u8> = HashMap::with_max_entries(capacity::P
 #[map(name = "mesh_services")]
 pub static SERVICES: HashMap<ServiceKey, Service> =
     HashMap::with_max_entries(capacity::SERVICES, BPF_F_NO_PREALLOC);
+
+/// What a frontend is for the callers of one namespace, where that has routes of its own.
+#[map(name = "mesh_consumers")]
+pub static CONSUMERS: HashMap<ConsumerKey, Service> =
+    HashMap::with_max_entries(capacity::CONSUMERS, BPF_F_NO_PREALLOC);
 
 #[map(name = "mesh_backends")]
 pub static BACKENDS: HashMap<BackendKey, Backend> =

@@ -12,7 +12,7 @@ use aya_ebpf::{
     helpers::bpf_set_retval,
 };
 use mesh_ebpf::{
-    abi::{FlowKey, FlowRecord, Origin, Socket, TCP, TrueClient, option},
+    abi::{Behalf, FlowKey, FlowRecord, Origin, Socket, TCP, TrueClient, option},
     address::Address,
     ended::state,
     policy::SetId,
@@ -164,14 +164,27 @@ fn read_v6(sk: *mut bpf_sock, tuple: &mut FlowKey) -> u64 {
 /// The `setsockopt` hook.
 #[inline(always)]
 pub fn set(ctx: *mut bpf_sockopt) -> i32 {
-    if !is(ctx, option::CLIENT) {
-        return GO_ON;
+    if is(ctx, option::CLIENT) {
+        return match value::<TrueClient>(ctx) {
+            // SAFETY: the verifier saw the room checked.
+            Some(client) => unsafe { note(ctx, (*client).address, (*client).port, Socket::DELIVERY) },
+            None => answer(EINVAL),
+        };
     }
-    let Some(client) = value::<TrueClient>(ctx) else {
-        return answer(EINVAL);
-    };
-    // SAFETY: the verifier saw the room checked.
-    let (address, port) = unsafe { ((*client).address, (*client).port) };
+    if is(ctx, option::BEHALF) {
+        return match value::<Behalf>(ctx) {
+            // SAFETY: as above.
+            Some(behalf) => unsafe { note(ctx, (*behalf).address, (*behalf).rule, Socket::BEHALF) },
+            None => answer(EINVAL),
+        };
+    }
+    GO_ON
+}
+
+/// Leaves on the socket what its connect is to be. `number` is the true client's port, or the rule
+/// that admitted a connect on behalf of a pod.
+#[inline(always)]
+fn note(ctx: *mut bpf_sockopt, address: Address, number: u16, flag: u32) -> i32 {
     if address.is_unspecified() {
         return answer(EINVAL);
     }
@@ -186,14 +199,15 @@ pub fn set(ctx: *mut bpf_sockopt) -> i32 {
         return answer(ENOMEM);
     };
     socket.dialled = address;
-    socket.dialled_port = port;
-    socket.flags = Socket::DELIVERY;
+    socket.dialled_port = number;
+    socket.flags = flag;
     socket.origin = Origin::Agent as u8;
     socket.protocol = TCP;
     socket.slot = 0;
     socket.group = 0;
     socket.uid = 0;
     socket.set = SetId::EMPTY;
+    socket.rule = number;
     // SAFETY: as in `is`.
     unsafe { write_volatile(&raw mut (*ctx).optlen, HANDLED) };
     GO_ON

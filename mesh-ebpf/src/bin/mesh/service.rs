@@ -1,7 +1,10 @@
 //! From a Service's frontend to one of its endpoints.
 
 use mesh_ebpf::{
-    abi::{Affinity, AffinityKey, Backend, BackendKey, Counter, MemberKey, Reason, Service, ServiceKey},
+    abi::{
+        Affinity, AffinityKey, Backend, BackendKey, ConsumerKey, Counter, MemberKey, Reason, Service,
+        ServiceKey,
+    },
     address::Address,
     pick::{Slot, settle, spread},
     policy::SetId,
@@ -10,7 +13,7 @@ use mesh_ebpf::{
 use crate::{
     egress::Admission,
     kernel::{count, now, random},
-    maps::{AFFINITY, BACKENDS, MEMBERS, SERVICES},
+    maps::{AFFINITY, BACKENDS, CONSUMERS, MEMBERS, SERVICES},
     report::{self, Subject},
 };
 
@@ -36,8 +39,10 @@ enum Dialled {
     Direct = 0,
     /// A Service's, and an endpoint was picked.
     Picked = 1,
-    /// A Service's that has no endpoint.
+    /// A Service's that has no endpoint, or none for this one.
     Empty = 2,
+    /// A Service's whose requests the agent routes.
+    Routed = 3,
 }
 
 /// Whether the address and port are a Service's frontend.
@@ -49,12 +54,13 @@ pub fn is_frontend(address: &Address, port: u16, protocol: u8) -> bool {
 
 /// Leads the tuple of `subject` to an endpoint, where what it dials is a Service's frontend. False,
 /// and reported, for a Service that has none. The tuple's source port is that of an unconnected UDP
-/// socket, else 0.
+/// socket, else 0. `namespace` is the caller's ([`mesh_ebpf::abi::Pod::namespace`]).
 #[inline(always)]
-pub fn resolve(subject: &mut Subject, admission: &mut Admission) -> bool {
+pub fn resolve(subject: &mut Subject, namespace: u64, admission: &mut Admission) -> bool {
     let mut endpoint = Endpoint { address: subject.dialled, port: subject.dialled_port, flags: 0 };
     let tuple = &subject.tuple;
-    let dialled = pick(&mut endpoint, u32::from(tuple.protocol), &tuple.source, u32::from(tuple.source_port));
+    let what = u64::from(tuple.protocol) | u64::from(tuple.source_port) << 16;
+    let dialled = pick(&mut endpoint, what, &tuple.source, namespace);
     if dialled == Dialled::Empty as u64 {
         report::denied(subject, Reason::NoEndpoint, SetId::EMPTY, 0);
         return false;
@@ -64,21 +70,24 @@ pub fn resolve(subject: &mut Subject, admission: &mut Admission) -> bool {
         subject.tuple.destination_port = endpoint.port;
         admission.endpoint = endpoint.flags;
     }
+    admission.engine = dialled == Dialled::Routed as u64;
     true
 }
 
 /// Picks an endpoint for `client` into `endpoint`, which holds what was dialled and keeps it
-/// unless one is picked; gives a [`Dialled`]. `datagram_port` is the local port of an unconnected
-/// UDP socket, else 0.
+/// unless one is picked; gives a [`Dialled`]. `what` holds the protocol and, from bit 16, the local
+/// port of an unconnected UDP socket, else 0.
 #[inline(never)]
-fn pick(endpoint: &mut Endpoint, protocol: u32, client: &Address, datagram_port: u32) -> u64 {
+fn pick(endpoint: &mut Endpoint, what: u64, client: &Address, namespace: u64) -> u64 {
+    let datagram_port = (what >> 16) as u16;
     let frontend =
-        ServiceKey { address: endpoint.address, port: endpoint.port, protocol: protocol as u8, reserved: 0 };
-    // SAFETY: entries are replaced whole, and read by word below.
-    let Some(service) = (unsafe { SERVICES.get(&frontend) }) else {
+        ServiceKey { address: endpoint.address, port: endpoint.port, protocol: what as u8, reserved: 0 };
+    let Some(mut service) = of_frontend(&frontend, namespace) else {
         return Dialled::Direct as u64;
     };
-    let mut service = *service;
+    if service.flags & Service::ENGINE != 0 {
+        return Dialled::Routed as u64;
+    }
     if service.slots == 0 {
         return Dialled::Empty as u64;
     }
@@ -86,25 +95,22 @@ fn pick(endpoint: &mut Endpoint, protocol: u32, client: &Address, datagram_port:
     let affinity = AffinityKey {
         client: *client,
         service: service.id,
-        port: if service.affinity_seconds != 0 { 0 } else { datagram_port as u16 },
+        port: if service.affinity_seconds != 0 { 0 } else { datagram_port },
         reserved: [0; 6],
     };
     if sticks && sticky(&affinity, &service, endpoint) {
         return Dialled::Picked as u64;
     }
-    let picked = match any(&service, endpoint) {
-        true => true,
-        false => {
-            // The generation was replaced between the two lookups: the entry names the new one.
-            count(Counter::PicksRetried);
-            // SAFETY: as above.
-            if let Some(current) = unsafe { SERVICES.get(&frontend) } {
-                service = *current;
-            }
-            any(&service, endpoint)
+    let mut drawn = any(&service, endpoint);
+    if drawn == Drawn::Gone {
+        // The generation was replaced between the two lookups: the entry names the new one.
+        count(Counter::PicksRetried);
+        if let Some(current) = of_frontend(&frontend, namespace) {
+            service = current;
         }
-    };
-    if !picked {
+        drawn = any(&service, endpoint);
+    }
+    if drawn != Drawn::Endpoint {
         return Dialled::Empty as u64;
     }
     if sticks {
@@ -115,6 +121,19 @@ fn pick(endpoint: &mut Endpoint, protocol: u32, client: &Address, datagram_port:
     }
     count(Counter::Translated);
     Dialled::Picked as u64
+}
+
+/// The Service of a frontend as the callers of `namespace` see it.
+#[inline(always)]
+fn of_frontend(frontend: &ServiceKey, namespace: u64) -> Option<Service> {
+    // SAFETY: entries are replaced whole, and copied out.
+    let service = unsafe { SERVICES.get(frontend).copied() }?;
+    if service.flags & Service::CONSUMERS == 0 {
+        return Some(service);
+    }
+    let key = ConsumerKey { service: service.id, namespace };
+    // SAFETY: as above.
+    unsafe { CONSUMERS.get(&key).copied() }.or(Some(service))
 }
 
 /// The endpoint this client had before, while it is still one and the time has not run out.
@@ -152,9 +171,20 @@ fn sticky(key: &AffinityKey, service: &Service, endpoint: &mut Endpoint) -> bool
     true
 }
 
-/// A weighted random endpoint; false when the generation's slots are gone.
+/// What a draw among the slots of a Service comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drawn {
+    /// An endpoint.
+    Endpoint,
+    /// The share of a route's connections that is refused.
+    Closed,
+    /// The generation's slots are gone.
+    Gone,
+}
+
+/// A weighted random endpoint.
 #[inline(always)]
-fn any(service: &Service, endpoint: &mut Endpoint) -> bool {
+fn any(service: &Service, endpoint: &mut Endpoint) -> Drawn {
     let mut key = BackendKey {
         service: service.id,
         generation: service.generation,
@@ -162,7 +192,7 @@ fn any(service: &Service, endpoint: &mut Endpoint) -> bool {
     };
     // SAFETY: slots are immutable within a generation.
     let Some(own) = (unsafe { BACKENDS.get(&key) }) else {
-        return false;
+        return Drawn::Gone;
     };
     let settled = settle(key.slot, Slot { threshold: own.threshold, alias: own.alias }, random());
     let mut taken: &Backend = own;
@@ -171,11 +201,14 @@ fn any(service: &Service, endpoint: &mut Endpoint) -> bool {
         // SAFETY: as above.
         match unsafe { BACKENDS.get(&key) } {
             Some(other) => taken = other,
-            None => return false,
+            None => return Drawn::Gone,
         }
+    }
+    if taken.flags & Backend::PICKED == 0 {
+        return Drawn::Closed;
     }
     endpoint.address = taken.address;
     endpoint.port = taken.port;
     endpoint.flags = taken.flags;
-    true
+    Drawn::Endpoint
 }

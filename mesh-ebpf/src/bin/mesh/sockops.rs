@@ -141,6 +141,9 @@ fn publish(tuple: &FlowKey, socket: &Socket, cookie: u64) -> i32 {
     if socket.flags & Socket::DELIVERY != 0 {
         flags |= Flow::DELIVERY;
     }
+    if socket.flags & Socket::ENGINE != 0 {
+        flags |= Flow::ENGINE;
+    }
     let flow = Flow {
         cookie,
         netns: socket.netns,
@@ -183,7 +186,8 @@ fn connected(ctx: *mut bpf_sock_ops) {
     let Some(socket) = record(ctx) else {
         return;
     };
-    if socket.origin != Origin::Pod as u8 || socket.flags & Socket::ACCEPTED != 0 {
+    let others = Socket::ACCEPTED | Socket::BEHALF;
+    if socket.origin != Origin::Pod as u8 || socket.flags & others != 0 {
         return;
     }
     socket.flags |= Socket::ESTABLISHED;
@@ -219,7 +223,8 @@ fn closed(ctx: *mut bpf_sock_ops) {
     if socket.flags & Socket::PUBLISHED != 0 {
         unpublish(ctx, socket);
     }
-    if socket.origin == Origin::Host as u8 || socket.origin == Origin::Agent as u8 {
+    let not_told = socket.origin == Origin::Host as u8 || socket.origin == Origin::Agent as u8;
+    if not_told || socket.flags & Socket::BEHALF != 0 {
         return;
     }
     count(Counter::Closed);

@@ -45,6 +45,7 @@ fn packed(set: u64, what: u64, group: u64, address: &Address) -> u64 {
     let verdict = decide(&Loaded, SetId(set), &question);
     u64::from(verdict.allowed)
         | u64::from(verdict.audit_denies) << 1
+        | u64::from(verdict.deferred) << 2
         | u64::from(verdict.mtls) << 8
         | u64::from(verdict.rule) << 16
         | u64::from(verdict.audit_rule) << 32
@@ -64,6 +65,7 @@ pub fn ask(set: SetId, peer: Peer, address: &Address, protocol: u8, port: u16) -
     Verdict {
         allowed: packed & 1 != 0,
         audit_denies: packed & 2 != 0,
+        deferred: packed & 4 != 0,
         rule: (packed >> 16) as u16,
         audit_rule: (packed >> 32) as u16,
         mtls: (packed >> 8) as u8,

@@ -116,9 +116,12 @@ fn an_endpoint_that_is_an_enrolled_pod_is_refused_until_the_pod_is_known() {
                 id: 5,
                 name: "test/service:80".to_owned(),
                 frontends: vec![([10, 96, 0, 1].into(), 80)],
+                consumer_of: None,
+                flags: 0,
                 protocol: 6,
                 affinity_seconds: 60,
                 endpoints: vec![EndpointEntry { address: endpoint, port: 8080, weight: 1, enrolled }],
+                closed: 0,
             })
         };
         let refused = |node: &Node| {

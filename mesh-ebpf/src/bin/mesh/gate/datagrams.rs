@@ -26,19 +26,21 @@ pub fn admit(subject: &mut Subject, pod: &Pod) -> u32 {
                 return PASS;
             }
             subject.proven_by(flow);
-            let verdict = judge(subject, pod, Some(flow));
-            if verdict == PASS {
-                flow.flags |= Flow::ADMITTED;
+            if judge(subject, pod, Some(flow)) != PASS {
+                return DROP;
             }
-            return verdict;
+            flow.flags |= Flow::ADMITTED;
+            return PASS;
         }
     }
-    let verdict = judge(subject, pod, None);
-    if verdict == PASS && remember(subject, pod) != 0 {
+    if judge(subject, pod, None) != PASS {
+        return DROP;
+    }
+    if remember(subject, pod) != 0 {
         report::denied(subject, Reason::FlowQuota, SetId::EMPTY, 0);
         return DROP;
     }
-    verdict
+    PASS
 }
 
 /// Whether the datagram answers one that the pod sent.

@@ -47,10 +47,11 @@ pub fn outbound(ctx: *mut bpf_sk_lookup, subject: &mut Subject) -> u32 {
     DROP
 }
 
-/// A tunnel that comes in: relay decides what of it the policy allows.
+/// A tunnel that comes in, or a connection whose requests the policy looks into: relay decides what of
+/// it is allowed.
 #[inline(always)]
-pub fn tunnel(ctx: *mut bpf_sk_lookup, subject: &mut Subject, pod: &Pod) -> u32 {
-    if assign(ctx, pod.netns, ListenerKey::TUNNEL) == 0 {
+pub fn inbound(ctx: *mut bpf_sk_lookup, subject: &mut Subject, pod: &Pod) -> u32 {
+    if assign(ctx, pod.netns, ListenerKey::INBOUND) == 0 {
         return PASS;
     }
     if let Some(workload) = workload(&subject.tuple.source) {

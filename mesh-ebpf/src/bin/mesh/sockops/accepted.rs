@@ -87,13 +87,16 @@ fn delivered(ctx: *mut bpf_sock_ops, client: &FlowKey, flow: &Flow, pod: &Pod) {
 /// A connection of somebody the kernel did not see connect.
 #[inline(always)]
 fn unproven(ctx: *mut bpf_sock_ops, client: &FlowKey, pod: &Pod) {
+    let peer = claimed(&client.source);
+    let verdict = verdict::ask(pod.ingress, peer, &client.source, TCP, client.destination_port);
+    if verdict.deferred {
+        return;
+    }
     follow(ctx);
     count(Counter::Opened);
     let Some(socket) = record(ctx) else {
         return;
     };
-    let peer = claimed(&client.source);
-    let verdict = verdict::ask(pod.ingress, peer, &client.source, TCP, client.destination_port);
     socket.dialled = client.destination;
     socket.destination = client.destination;
     socket.dialled_port = client.destination_port;
