@@ -17,6 +17,7 @@
 //! | [`names`] | what numbers in reports stand for |
 //! | [`tunnel`] | applications' connections through HBONE |
 //! | [`access`], [`world`] | who may come in, and who is where, as the tunnel asks |
+//! | [`routing`] | what Services and their routes make of what is dialled, as the tunnel asks |
 //! | [`workers`] | the threads that the tunnel runs on |
 //! | [`telemetry`] | metrics and the access log |
 //! | [`run_dir`] | where its files go, once wire has opened it |
@@ -28,12 +29,14 @@ mod backoff;
 mod compile;
 mod desired;
 mod discovery;
+mod engine;
 mod identity;
 mod link;
 mod names;
 mod node;
 mod privileges;
 mod resource;
+mod routing;
 mod run_dir;
 mod scrape;
 mod serve;
@@ -214,6 +217,7 @@ fn carry(node: &Rc<Node>, options: &Options) -> anyhow::Result<(Rc<workers::Work
     let count = options.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let shared = workers::Shared {
         world: Arc::clone(&node.world),
+        routing: Arc::clone(&node.routing),
         identities: Arc::clone(&node.identities),
         trust: Arc::clone(&node.trust),
         reporter,

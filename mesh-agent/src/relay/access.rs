@@ -7,6 +7,7 @@
 //! workers, and asked once per connection (a few binary searches).
 
 mod prefixes;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use mesh_ebpf::policy::{CidrKey, Question, Ruling, RulingKey, Rulings, SetId, Ve
 
 use crate::handover::PolicySet;
 use prefixes::Prefixes;
+pub(crate) use rules::{PodRules, Rules};
 
 /// Bytes of a key before what the tries match by prefix: the set's own name.
 const NAME: u32 = 64;

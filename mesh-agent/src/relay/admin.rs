@@ -6,10 +6,12 @@
 //! | `GET /status` | what the node enforces, and what is wrong |
 //! | `GET /ready` | 200 if this relay is ready, else 503 and why not |
 //! | `GET /pods` | its pods |
-//! | `GET /can?source=&destination=&port=&protocol=` | the verdict of the loaded policy |
+//! | `GET /can?source=&destination=&port=&protocol=` | the verdict of the loaded policy; with `&method=&target=&host=&header=` on a request |
+//! | `GET /routes?service=` | the routes of a Service, for whom they are, in order |
 //! | `GET /dump?flows=N` | programs, links, maps, pods, flows |
 //! | `GET /check` | kernel features |
 //! | `GET /failures?pod=` | the most recent refusals and failures, with what to check |
+//! | `GET /denial?id=` | the denied request whose caller was told this identifier |
 //! | `GET /reasons` | what each reason means |
 //! | `GET /identities` | certificates of the node's identities |
 //! | `POST /reset?pod=&enrolled=` | ends the pod's connections from before it came into the mesh (`true`), or those that the mesh still carries though it left (`false`): `{ended, left}` |
@@ -23,6 +25,7 @@ mod log_level;
 mod pods;
 mod query;
 mod reset;
+mod routes;
 mod status;
 mod trust;
 
@@ -79,9 +82,11 @@ pub(crate) async fn respond(node: Rc<Node>, request: Request<Incoming>) -> Answe
         (&Method::GET, "/ready") => Ok(scrape::ready(&node)),
         (&Method::GET, "/pods") => json(&pods::pods(&node)),
         (&Method::GET, "/failures") => failures::failures(&node, &query),
+        (&Method::GET, "/denial") => failures::denial(&node, &query),
         (&Method::GET, "/reasons") => json(&failures::reasons()),
         (&Method::GET, "/identities") => json(&identities::identities(&node)),
         (&Method::GET, "/can") => can::answer(&node, &query).await.map(|can| json_of(&can)),
+        (&Method::GET, "/routes") => routes::answer(&node, &query).map(|routes| json_of(&routes)),
         (&Method::GET, "/dump") => dump(&node, &query).await,
         (&Method::GET, "/check") => check(&node).await,
         (&Method::POST, "/reset") => reset::reset(&node, &query).await.map(|done| json_of(&done)),

@@ -8,7 +8,8 @@
 //! | [`ranges`] | the CIDRs of a set | numbers, and who inherits whose rules |
 //! | [`seal`] | the entries of a set | its name |
 //! | [`ports`] | port ranges | prefixes |
-//! | [`services`] | a Service | one entry per port and address family |
+//! | [`services`] | a Service and its routes | entries of one port and address family each |
+//! | [`shares`] | the backends of a route of connections | endpoints with weights |
 //! | [`pods`] | a workload | the entry of a local pod |
 //!
 //! [`PolicySet`]: crate::handover::PolicySet
@@ -21,14 +22,22 @@ mod ports;
 mod ranges;
 mod seal;
 mod services;
+mod shares;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use pods::{local_pod, peer_flags};
-pub(crate) use policy::{CompileError, NO_RULE_ALLOWS, compile, denies_all, denies_other_protocols};
-pub(crate) use services::service_entries;
+pub(crate) use policy::{
+    CompileError, NO_RULE_ALLOWS, compile, denies_all, denies_other_protocols, isolating,
+};
+pub(crate) use services::port_entries;
 
 use sha2::{Digest, Sha256};
+
+/// What stands for a namespace's name in the kernel.
+pub(crate) fn namespace_hash(namespace: &str) -> u64 {
+    hash_of(&["namespace", namespace])
+}
 
 /// The first 64 bits of the SHA-256 of parts, each closed by a NUL.
 fn hash_of(parts: &[&str]) -> u64 {

@@ -2,28 +2,32 @@
 //! be told.
 //!
 //! A change to one resource recompiles that resource and nothing else: a workload its pod and its
-//! addresses, a policy its two sets, a Service its entries. What changed by it is left in
+//! addresses, a policy its two sets, a Service its entries and those whose routes lead to it. What changed by it is left in
 //! [`Changes`] until the link to wire has room for it, so a burst costs one message an entry
 //! however often the entry changed, and memory is bounded by the state itself.
 
 mod changes;
 mod faults;
+mod services;
 mod sets;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use mesh_ebpf::abi::Workload as Flags;
 use mesh_ebpf::policy::{Direction, SetId};
 
-use super::compile::{self, CompileError, local_pod, peer_flags, service_entries};
-use super::resource::{Kind, NodeConfig, PodPolicy, Resource, Service, Workload};
-use crate::handover::{LocalPod, NodeSettings, PeerEntry, PolicySet, ServiceEntry, ToWire};
+use super::access::PodRules;
+use super::compile::{self, CompileError, local_pod, peer_flags};
+use super::resource::{Kind, NodeConfig, PodPolicy, Resource, Workload};
+use crate::handover::{LocalPod, NodeSettings, PeerEntry, PolicySet, ToWire};
 use changes::{Changes, Key};
+use services::Services;
 use sets::Sets;
 
 /// The state of the node as discovery wants it.
@@ -33,7 +37,7 @@ pub(crate) struct Desired {
     /// A trust bundle came; it is not wire's to know.
     trusts: bool,
     workloads: BTreeMap<String, Workload>,
-    services: BTreeMap<String, Box<Known>>,
+    services: Services,
     policies: BTreeMap<String, Compiled>,
     /// Resource names of the workloads at an address.
     at_address: BTreeMap<IpAddr, BTreeSet<String>>,
@@ -41,9 +45,6 @@ pub(crate) struct Desired {
     local: BTreeMap<String, String>,
     /// Resource name of the policy of a UID.
     policy_of: BTreeMap<String, String>,
-    entries: BTreeMap<u64, ServiceEntry>,
-    /// Which entry is dialled at (address, port, protocol).
-    frontends: HashMap<(IpAddr, u16, u8), u64>,
     sets: Sets,
     deny_all: Rc<PolicySet>,
     changes: Changes,
@@ -52,20 +53,14 @@ pub(crate) struct Desired {
     revision: u64,
 }
 
-/// A Service and the entries it compiled to.
-#[derive(Debug)]
-struct Known {
-    /// Without its endpoints, which are in the entries.
-    service: Service,
-    entries: Vec<u64>,
-}
-
 /// A policy and the sets it compiled to.
 #[derive(Debug)]
 struct Compiled {
     policy: PodPolicy,
     ingress: SetId,
     egress: SetId,
+    /// For what is decided by request; none while everything is denied because of a problem.
+    rules: Option<Arc<PodRules>>,
     problem: Option<CompileError>,
 }
 
@@ -79,13 +74,11 @@ impl Desired {
             node: None,
             trusts: false,
             workloads: BTreeMap::new(),
-            services: BTreeMap::new(),
+            services: Services::default(),
             policies: BTreeMap::new(),
             at_address: BTreeMap::new(),
             local: BTreeMap::new(),
             policy_of: BTreeMap::new(),
-            entries: BTreeMap::new(),
-            frontends: HashMap::new(),
             sets,
             deny_all,
             changes: Changes::default(),
@@ -109,7 +102,14 @@ impl Desired {
             }
             Resource::TrustBundle(_) => self.trusts = true,
             Resource::Workload(workload) => self.set_workload(name, Some(workload)),
-            Resource::Service(service) => self.set_service(name, Some(service)),
+            Resource::Service(service) => {
+                let changed = self.services.set(name, Some(service));
+                self.changed_services(changed);
+            }
+            Resource::ServiceRoutes(routes) => {
+                let changed = self.services.set_routes(name, Some(routes));
+                self.changed_services(changed);
+            }
             Resource::PodPolicy(policy) => self.set_policy(name, Some(policy)),
         }
     }
@@ -122,7 +122,14 @@ impl Desired {
             // and no less able to talk.
             Kind::NodeConfig | Kind::TrustBundle => {}
             Kind::Workload => self.set_workload(name, None),
-            Kind::Service => self.set_service(name, None),
+            Kind::Service => {
+                let changed = self.services.set(name, None);
+                self.changed_services(changed);
+            }
+            Kind::ServiceRoutes => {
+                let changed = self.services.set_routes(name, None);
+                self.changed_services(changed);
+            }
             Kind::PodPolicy => self.set_policy(name, None),
         }
     }
@@ -168,40 +175,9 @@ impl Desired {
         }
     }
 
-    fn set_service(&mut self, name: &str, service: Option<Service>) {
-        let entries = service.as_ref().map(service_entries).unwrap_or_default();
-        let ids: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
-        for entry in entries {
-            if self.entries.get(&entry.id) != Some(&entry) {
-                self.changes.changed(Key::Service(entry.id));
-                self.forget_entry(entry.id);
-                for &(address, port) in &entry.frontends {
-                    self.frontends.insert((address, port, entry.protocol), entry.id);
-                }
-                self.entries.insert(entry.id, entry);
-            }
-        }
-        let before = self.services.remove(name).map(|known| known.entries).unwrap_or_default();
-        for id in before.into_iter().filter(|id| !ids.contains(id)) {
-            self.forget_entry(id);
+    fn changed_services(&mut self, entries: Vec<u64>) {
+        for id in entries {
             self.changes.changed(Key::Service(id));
-        }
-        if let Some(mut service) = service {
-            for port in &mut service.ports {
-                port.endpoints = Vec::new();
-            }
-            service.ports.shrink_to_fit();
-            self.services.insert(name.to_owned(), Box::new(Known { service, entries: ids }));
-        }
-    }
-
-    fn forget_entry(&mut self, id: u64) {
-        let Some(entry) = self.entries.remove(&id) else { return };
-        for (address, port) in entry.frontends {
-            let frontend = (address, port, entry.protocol);
-            if self.frontends.get(&frontend) == Some(&id) {
-                self.frontends.remove(&frontend);
-            }
         }
     }
 
@@ -230,7 +206,8 @@ impl Desired {
             let egress = compiled(Direction::Egress, &policy.egress);
             self.policy_of.insert(policy.pod_uid.clone(), name.to_owned());
             self.changes.changed(Key::Pod(policy.pod_uid.clone()));
-            let compiled = Compiled { policy, ingress: ingress.id, egress: egress.id, problem };
+            let rules = problem.is_none().then(|| Arc::new(PodRules::new(&policy)));
+            let compiled = Compiled { policy, ingress: ingress.id, egress: egress.id, rules, problem };
             self.policies.insert(name.to_owned(), compiled);
         }
         if let Some(before) = before {
@@ -254,7 +231,7 @@ impl Desired {
         let everything = std::iter::once(Key::Node)
             .chain(self.sets.ids().map(Key::Set))
             .chain(self.at_address.keys().copied().map(Key::Peer))
-            .chain(self.entries.keys().copied().map(Key::Service))
+            .chain(self.services.ids().map(Key::Service))
             .chain(self.local.keys().cloned().map(Key::Pod));
         self.changes = Changes::all(everything);
     }
@@ -293,7 +270,7 @@ impl Desired {
             Key::Node => self.node_settings().map(ToWire::Node),
             Key::Set(id) => self.sets.get(*id).map(|set| ToWire::Set(PolicySet::clone(set))),
             Key::Peer(address) => self.peer(*address).map(ToWire::Peer),
-            Key::Service(id) => self.entries.get(id).cloned().map(ToWire::Service),
+            Key::Service(id) => self.services.entry(*id).map(ToWire::Service),
             Key::PeerGone(address) => {
                 self.peer(*address).is_none().then_some(ToWire::PeerGone { address: *address })
             }

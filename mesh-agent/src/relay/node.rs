@@ -3,6 +3,7 @@
 //! [`Node`] is handed to every task by reference count. Nothing in it is borrowed across an await:
 //! tasks take what they need, let go, and then do their I/O.
 
+mod resources;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::desired::Desired;
 use super::identity::Identities;
 use super::names::Names;
-use super::resource::{Kind, Resource, Workload};
+use super::routing::Routing;
 use super::telemetry::{Context, Telemetry};
 use super::tls::Trust;
 use super::tunnel::counts::Counts;
@@ -50,6 +51,8 @@ pub(crate) struct Node {
     pub identities: Arc<Identities>,
     /// What the tunnel's workers know of the mesh.
     pub world: Arc<World>,
+    /// What they know of Services and routes.
+    pub routing: Arc<Routing>,
     /// What the tunnel's workers count.
     pub tunnel: Arc<Counts>,
     /// relay is shutting down: open connections finish, new ones are refused.
@@ -198,6 +201,7 @@ impl Node {
             trust: Arc::default(),
             identities: Arc::default(),
             world: World::new(),
+            routing: Routing::new(),
             tunnel: Arc::default(),
             draining: Cell::default(),
             discovery: DiscoveryState::default(),
@@ -205,113 +209,6 @@ impl Node {
             questions,
         };
         (node, asked)
-    }
-
-    /// Gives a pod of this node that discovery knows no address of the one that wire sees; says whether
-    /// that changed anything.
-    pub(crate) fn place(&self, uid: &str) -> bool {
-        let without = {
-            let desired = self.desired.borrow();
-            desired
-                .local_named(uid)
-                .filter(|(_, workload)| workload.addresses.is_empty())
-                .map(|(name, workload)| (name.to_owned(), workload.clone()))
-        };
-        let Some((name, workload)) = without else { return false };
-        let placed = self.placed(Resource::Workload(workload.clone()));
-        let changes = placed != Resource::Workload(workload);
-        if changes {
-            self.set(&name, placed);
-        }
-        changes
-    }
-
-    /// A resource as it came, or a pod of this node with the address that wire sees of it: the API is
-    /// told of it only after its first containers may have started.
-    fn placed(&self, resource: Resource) -> Resource {
-        match resource {
-            Resource::Workload(workload)
-                if workload.local.is_some() && !workload.host_network && workload.addresses.is_empty() =>
-            {
-                let routed = self.pods.borrow().get(&workload.uid).map(|report| report.routed.clone());
-                Resource::Workload(Workload { addresses: routed.unwrap_or_default(), ..workload })
-            }
-            other => other,
-        }
-    }
-
-    /// Takes a resource, new or changed.
-    pub(crate) fn set(&self, name: &str, resource: Resource) {
-        let resource = self.placed(resource);
-        let mut desired = self.desired.borrow_mut();
-        let mut touched = BTreeSet::new();
-        match &resource {
-            Resource::NodeConfig(config) => {
-                self.world.set_trust_domain(&config.trust_domain);
-                let before = desired.node().map(|node| node.trust_domain.as_str());
-                if before != Some(config.trust_domain.as_str()) {
-                    for workload in desired.local_workloads() {
-                        if let Some(before) = before {
-                            self.identities.follow(Some(workload), None, before);
-                        }
-                        self.identities.follow(None, Some(workload), &config.trust_domain);
-                    }
-                }
-                self.names.borrow_mut().set_trust_domain(&config.trust_domain);
-                self.telemetry.borrow_mut().configure(config.access_log);
-            }
-            Resource::Workload(workload) => {
-                let mut names = self.names.borrow_mut();
-                if let Some(before) = desired.workload(name) {
-                    names.forget(before);
-                }
-                names.learn(workload);
-                self.world.learn(name, workload);
-                touched.extend(desired.workload(name).map(|before| before.uid.clone()));
-                touched.insert(workload.uid.clone());
-                if let Some(config) = desired.node() {
-                    let before = desired.workload(name);
-                    self.identities.follow(before, Some(workload), &config.trust_domain);
-                }
-            }
-            Resource::TrustBundle(bundle) => self.trust.replace(Arc::clone(bundle)),
-            Resource::PodPolicy(policy) => {
-                touched.extend(desired.governed(name).map(str::to_owned));
-                touched.insert(policy.pod_uid.clone());
-            }
-            Resource::Service(_) => {}
-        }
-        desired.set(name, resource);
-        self.settle(&desired, &touched);
-    }
-
-    /// Forgets a resource.
-    pub(crate) fn remove(&self, kind: Kind, name: &str) {
-        let mut desired = self.desired.borrow_mut();
-        let mut touched = BTreeSet::new();
-        if kind == Kind::PodPolicy {
-            touched.extend(desired.governed(name).map(str::to_owned));
-        }
-        if kind == Kind::Workload
-            && let Some(before) = desired.workload(name)
-        {
-            self.names.borrow_mut().forget(before);
-            self.world.forget(name);
-            touched.insert(before.uid.clone());
-            if let Some(config) = desired.node() {
-                self.identities.follow(Some(before), None, &config.trust_domain);
-            }
-        }
-        desired.remove(kind, name);
-        self.settle(&desired, &touched);
-    }
-
-    /// Tells the workers what became of pods whose state may have changed.
-    fn settle(&self, desired: &Desired, uids: &BTreeSet<String>) {
-        for uid in uids {
-            let pod = desired.local_workload(uid).map(|workload| (workload, desired.ingress(uid)));
-            self.world.settle(uid, pod);
-        }
     }
 
     /// Whether what a node cannot do without is held: its settings, and whom to believe.
@@ -323,6 +220,7 @@ impl Node {
     pub(crate) fn told(&self) {
         self.discovery.restored.set(false);
         self.discovery.complete.send_replace(true);
+        self.world.set_whole();
     }
 
     /// Does `work` with the telemetry and what resolves numbers to names.

@@ -8,11 +8,15 @@ mod error;
 mod field;
 mod parse;
 mod policy;
+mod requests;
+mod routes;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use mesh_l7::table::route::AppProtocol;
 
 use super::tls::Bundle;
 use crate::handover::EndpointEntry;
@@ -22,6 +26,9 @@ pub(crate) use parse::parse;
 pub(crate) use policy::{Action, DirectionPolicy, Entry, Mtls, PodPolicy, Protocol, Rule, Tier};
 #[cfg(test)]
 pub(crate) use policy::{PortRange, parse_direction};
+#[cfg(test)]
+pub(crate) use routes::RoutedPort;
+pub(crate) use routes::{Routed, ServiceRoutes};
 
 /// The resource types relay subscribes to, in the order it asks for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,12 +43,20 @@ pub(crate) enum Kind {
     Workload,
     /// A Service.
     Service,
+    /// The routes of a Service.
+    ServiceRoutes,
 }
 
 impl Kind {
     /// Every type.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::NodeConfig, Self::TrustBundle, Self::PodPolicy, Self::Workload, Self::Service];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::NodeConfig,
+        Self::TrustBundle,
+        Self::PodPolicy,
+        Self::Workload,
+        Self::Service,
+        Self::ServiceRoutes,
+    ];
 
     /// Its type URL.
     pub(crate) fn type_url(self) -> String {
@@ -52,6 +67,7 @@ impl Kind {
             Self::PodPolicy => mesh_api::type_url::<resources::PodPolicy>(),
             Self::Workload => mesh_api::type_url::<resources::Workload>(),
             Self::Service => mesh_api::type_url::<resources::Service>(),
+            Self::ServiceRoutes => mesh_api::type_url::<resources::ServiceRoutes>(),
         }
     }
 
@@ -68,12 +84,13 @@ impl Kind {
             Self::PodPolicy => "PodPolicy",
             Self::Workload => "Workload",
             Self::Service => "Service",
+            Self::ServiceRoutes => "ServiceRoutes",
         }
     }
 }
 
 /// A parsed resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Resource {
     /// Settings of the node.
     NodeConfig(NodeConfig),
@@ -85,6 +102,22 @@ pub(crate) enum Resource {
     Workload(Workload),
     /// A Service.
     Service(Service),
+    /// The routes of a Service.
+    ServiceRoutes(Arc<ServiceRoutes>),
+}
+
+impl Resource {
+    /// Its type.
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::NodeConfig(_) => Kind::NodeConfig,
+            Self::TrustBundle(_) => Kind::TrustBundle,
+            Self::PodPolicy(_) => Kind::PodPolicy,
+            Self::Workload(_) => Kind::Workload,
+            Self::Service(_) => Kind::Service,
+            Self::ServiceRoutes(_) => Kind::ServiceRoutes,
+        }
+    }
 }
 
 /// Settings of the node.
@@ -176,14 +209,18 @@ pub(crate) struct Service {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Addresses that are dialled with the port.
+    /// Cluster addresses, dialled with the port. Routes apply to these.
     pub addresses: Vec<IpAddr>,
+    /// External and load-balancer addresses, dialled with the port.
+    pub external_addresses: Vec<IpAddr>,
     /// Addresses that are dialled with the node port.
     pub node_addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
     /// `sessionAffinity: ClientIP` timeout, 0 for none.
     pub affinity_seconds: u32,
+    /// Requests go to its endpoints in turn.
+    pub round_robin: bool,
 }
 
 /// One port of a Service.
@@ -199,4 +236,8 @@ pub(crate) struct ServicePort {
     pub node_port: Option<u16>,
     /// Endpoints.
     pub endpoints: Vec<EndpointEntry>,
+    /// What is spoken there.
+    pub app_protocol: AppProtocol,
+    /// Its requests are looked at although no route names it.
+    pub by_request: bool,
 }

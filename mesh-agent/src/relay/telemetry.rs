@@ -1,7 +1,8 @@
 //! What happened on this node, as metrics and as the access log.
 //!
 //! wire reports events, samples of open connections and exact counts; the workers report
-//! connections through the tunnel ([`tunnelled`]). [`Telemetry`] resolves their numbers to names
+//! connections through the tunnel ([`tunnelled`]) and requests through the L7 engine ([`requests`]).
+//! [`Telemetry`] resolves their numbers to names
 //! ([`record`]), counts ([`metrics`], each byte of a connection once: [`flows`]; each denial of the
 //! kernel exactly: [`denials`]), writes lines ([`line`](mod@line), [`access_log`]) and remembers
 //! what went wrong last ([`failures`], in the words of [`reasons`]).
@@ -18,6 +19,7 @@ mod metrics;
 mod pace;
 mod reasons;
 mod record;
+mod requests;
 #[cfg(test)]
 mod tests;
 mod tunnelled;
@@ -34,16 +36,17 @@ use access_log::Writer;
 pub(crate) use access_log::{AccessLogError, Place as LogPlace};
 use denials::Denials;
 use endings::Endings;
-pub(crate) use failures::Failure;
 use failures::Failures;
+pub(crate) use failures::{Failure, Happened};
 use flows::{Flows, Progress};
 use labels::FlowLabels;
 pub(crate) use labels::protocol_name;
 pub(crate) use line::{Line, time as time_of_event};
 pub(crate) use metrics::{IdentityState, Metrics, NodeTrust, Now, seconds_until};
 use pace::Pace;
-pub(crate) use reasons::told;
+pub(crate) use reasons::{Told, told};
 use record::{Record, Verdict};
+pub(crate) use requests::{Line as RequestLine, told as told_of_request};
 pub(crate) use tunnelled::follow;
 
 /// How old the last counts may be before the data path counts as silent.
@@ -60,6 +63,7 @@ pub(crate) struct Telemetry {
     endings: Endings,
     denials: Denials,
     failures: Failures,
+    denied: requests::Denied,
     /// Of lines about the tunnel; the kernel has its own.
     pace: Pace,
     log: Option<Writer>,
@@ -91,6 +95,7 @@ impl Telemetry {
             endings: Endings::default(),
             denials: Denials::default(),
             failures: Failures::default(),
+            denied: requests::Denied::default(),
             pace: Pace::default(),
             log: None,
             log_settings: AccessLog::default(),
@@ -179,21 +184,27 @@ impl Telemetry {
 
     /// Logs a record unless its pod has caused too many, and remembers it where something went wrong.
     fn tell(&mut self, record: Record, admitted: bool) {
-        if let Some(log) = &mut self.log {
-            let level = self.log_level.unwrap_or(self.log_settings.level);
-            let wanted = match (level, record.verdict) {
-                (LogLevel::Off, _) | (_, Verdict::Opened) => false,
-                (LogLevel::All, _) | (LogLevel::Denied, Verdict::Audited) => true,
-                (LogLevel::Denied, _) => record.is_trouble(),
-            };
-            if wanted && !admitted {
-                self.metrics.log_line_suppressed();
-            } else if wanted && !log.write(line::format(&record, self.log_settings.format)) {
-                self.metrics.log_line_lost();
-            }
+        let wanted = match (self.log_level(), record.verdict) {
+            (LogLevel::Off, _) | (_, Verdict::Opened) => false,
+            (LogLevel::All, _) | (LogLevel::Denied, Verdict::Audited) => true,
+            (LogLevel::Denied, _) => record.is_trouble(),
+        };
+        if wanted {
+            let format = self.log_settings.format;
+            self.write(admitted, || line::format(&record, format));
         }
         if record.is_trouble() {
-            self.failures.note(record);
+            self.failures.note(Happened::Connection(record));
+        }
+    }
+
+    /// Logs a line, or counts it.
+    fn write(&mut self, admitted: bool, line: impl FnOnce() -> String) {
+        let Some(log) = &mut self.log else { return };
+        if !admitted {
+            self.metrics.log_line_suppressed();
+        } else if !log.write(line()) {
+            self.metrics.log_line_lost();
         }
     }
 

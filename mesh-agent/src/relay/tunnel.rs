@@ -13,7 +13,9 @@
 //! | [`hbone`] | the wire format, purely |
 //! | [`outbound`], [`inbound`] | the two sides |
 //! | [`pool`], [`session`], [`watched`] | tunnels: shared, believed, broken |
+//! | [`request`] | a stream to a destination |
 //! | [`copy`], [`backlog`], [`read_ahead`] | bytes both ways |
+//! | [`requests`], [`octets`] | where the engine meets the mesh |
 //! | [`open`], [`closer`] | finds what may not stay open, and ends it |
 //! | [`sockets`], [`stock`], [`channel`] | sockets in pods' namespaces, from wire |
 //! | [`limits`] | what is refused before relay is out of it |
@@ -28,11 +30,14 @@ pub(crate) mod failure;
 pub(crate) mod hbone;
 pub(crate) mod inbound;
 pub(crate) mod limits;
+pub(crate) mod octets;
 pub(crate) mod open;
 pub(crate) mod outbound;
 pub(crate) mod pool;
 pub(crate) mod read_ahead;
 pub(crate) mod report;
+pub(crate) mod request;
+pub(crate) mod requests;
 pub(crate) mod session;
 pub(crate) mod sockets;
 pub(crate) mod stock;
@@ -53,13 +58,16 @@ use mesh_ebpf::policy::{Peer, Question, Verdict};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use super::access::PodRules;
+use super::engine::Engine;
 use super::identity::{Certificate, Identities, NoCertificate};
+use super::routing::Routing;
 use super::tls::{Bundle, Trust};
 use super::world::{Resident, World};
 use closer::Closer;
 use failure::Failure;
 use limits::{Files, Handshakes, Held, Tunnels};
-use open::{Admitted, Open, What};
+use open::{Admitted, Carried, Open, Standing, What};
 use report::Reporter;
 use session::Doubt;
 
@@ -104,6 +112,10 @@ pub(crate) struct Worker<S> {
     pub open: Rc<Open>,
     /// Tunnels to other pods.
     pub pool: pool::Pool,
+    /// Serves requests.
+    pub engine: Rc<Engine>,
+    /// Services and their routes.
+    pub routing: Arc<Routing>,
     /// Relay is ending: nothing new.
     pub draining: Closer,
 }
@@ -144,25 +156,39 @@ impl<S: sockets::Sockets> Worker<S> {
         failure
     }
 
-    /// What the policy of a local pod says of somebody who was proven.
-    fn judge(&self, pod: &Resident, admitted: &Admitted) -> Verdict {
-        pod.ingress.decide(&Question {
-            peer: Peer::Proven(self.world.group(admitted.address, &admitted.id)),
-            address: Address::from(admitted.address),
-            protocol: TCP,
-            port: admitted.port,
-        })
+    /// What the policy of a local pod is asked about somebody who came.
+    fn question(&self, admitted: &Admitted) -> Question {
+        let peer = match &admitted.standing {
+            Standing::Named(id) => Peer::Proven(self.world.group(admitted.address, id)),
+            Standing::Seen(group) if self.world.has_local_proof() => Peer::Proven(*group),
+            Standing::Seen(_) | Standing::Unproven => self.world.claimed(admitted.address),
+        };
+        Question { peer, address: Address::from(admitted.address), protocol: TCP, port: admitted.port }
     }
 
-    /// Asks of every connection into a pod again whether it may be (SEMANTICS 5.5).
+    /// What the policy of a local pod says of somebody who came.
+    fn judge(&self, pod: &Resident, admitted: &Admitted) -> Verdict {
+        pod.ingress.decide(&self.question(admitted))
+    }
+
+    /// Asks of every connection that a policy let be again whether it may (SEMANTICS 5.5). Of requests the
+    /// engine asks itself; octets that nobody reads may not stay where requests are to be judged.
     pub(crate) fn judge_again(&self) {
-        self.open.close_where(|entry| match &entry.what {
-            What::Admitted(admitted) => match self.world.resident(&entry.pod) {
-                // No policy of ours holds for it any more; that it has ended is told otherwise.
-                None => None,
-                Some(pod) => (!self.judge(&pod, admitted).allowed).then_some(Reason::PolicyChanged),
-            },
-            What::Stream | What::Session(_) => None,
+        self.open.close_where(|entry| {
+            // No policy of ours holds for an unknown pod any more; that it has ended is told otherwise.
+            let pod = self.world.resident(&entry.pod)?;
+            let may_stay = match &entry.what {
+                What::Admitted(admitted) if admitted.carried == Carried::Octets => {
+                    let verdict = self.judge(&pod, admitted);
+                    let unread =
+                        |rules: &PodRules| rules.ingress.connection(&self.question(admitted)).not_http();
+                    verdict.allowed
+                        || (verdict.deferred && pod.rules.as_ref().is_some_and(|rules| unread(rules).allowed))
+                }
+                What::Leaving(to) => requests::source::may_leave_unread(&self.world, &pod, *to),
+                What::Admitted(_) | What::Stream | What::Session(_) => true,
+            };
+            (!may_stay).then_some(Reason::PolicyChanged)
         });
     }
 
@@ -177,7 +203,7 @@ impl<S: sockets::Sockets> Worker<S> {
                     None
                 }
             },
-            What::Stream | What::Admitted(_) => None,
+            What::Stream | What::Admitted(_) | What::Leaving(_) => None,
         });
     }
 
@@ -188,14 +214,15 @@ impl<S: sockets::Sockets> Worker<S> {
     }
 }
 
-/// Waits until a pod is known and has a certificate, for a while: a relay that has just started
+/// Waits until a pod is known and has a certificate, and wire has told of proof within the node, for a while: a relay that has just started
 /// lets what waits for it wait a little longer, rather than refuse it. False when it has none yet.
 pub(crate) async fn ready(world: &World, identities: &Identities, uid: &str) -> bool {
     let (mut told, mut issued) = (world.changed(), identities.changed());
     let wait = async {
         loop {
             let resident = world.resident(uid);
-            if resident.is_some_and(|pod| identities.certificate(&pod.id).is_ok()) {
+            let certified = resident.is_some_and(|pod| identities.certificate(&pod.id).is_ok());
+            if certified && world.knows_local_proof() {
                 return;
             }
             tokio::select! {

@@ -19,11 +19,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::identity::Identities;
+use super::routing::Routing;
 use super::tls::Trust;
 use super::tunnel::Pod;
 use super::tunnel::counts::Counts;
 use super::tunnel::limits::{Budget, Files};
-use super::tunnel::report::{Report, Reporter};
+use super::tunnel::report::{Reporter, Reports};
 use super::world::World;
 
 /// Commands that may wait for a worker.
@@ -34,6 +35,8 @@ const COMMANDS: usize = 256;
 pub(crate) struct Shared {
     /// Who is where.
     pub world: Arc<World>,
+    /// Services and their routes.
+    pub routing: Arc<Routing>,
     /// What to show.
     pub identities: Arc<Identities>,
     /// Whom to believe.
@@ -135,8 +138,7 @@ impl Workers {
     }
 }
 
-/// A channel for reports, and its workers' end.
-pub(crate) fn reports(counts: &Arc<Counts>) -> (Reporter, mpsc::Receiver<Report>) {
-    let (sender, receiver) = mpsc::channel(super::tunnel::report::REPORTS);
-    (Reporter::new(sender, Arc::clone(counts)), receiver)
+/// Channels for reports, and their workers' end.
+pub(crate) fn reports(counts: &Arc<Counts>) -> (Reporter, Reports) {
+    Reporter::new(super::tunnel::report::REPORTS, Arc::clone(counts))
 }

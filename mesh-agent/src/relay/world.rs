@@ -9,13 +9,17 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::Duration;
 
 use mesh_api::{GroupId, SpiffeId};
-use mesh_ebpf::policy::SetId;
+use mesh_ebpf::abi::Workload as Flags;
+use mesh_ebpf::policy::{Peer, SetId};
 use tokio::sync::watch;
 
-use super::access::Set;
+use super::access::{PodRules, Set};
+use super::compile::peer_flags;
 use super::resource::Workload;
 use crate::handover::{PolicySet, SetDigest};
 
@@ -43,8 +47,14 @@ pub(crate) struct Resident {
     pub id: Arc<SpiffeId>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// `encryption: Always` holds for it.
+    pub encrypt_always: bool,
     /// Its compiled ingress policy.
     pub ingress: Arc<Set>,
+    /// Its compiled egress policy, for what relay connects to on its behalf.
+    pub egress: Arc<Set>,
+    /// Its policy for what is decided by request; `None` denies.
+    pub rules: Option<Arc<PodRules>>,
 }
 
 /// A pod anywhere, by one of its addresses.
@@ -56,8 +66,42 @@ struct Known {
     group: u64,
     /// Those that this same pod had before, the latest first: a connection that was made meanwhile was made to it.
     former: Vec<u64>,
-    enrolled: bool,
+    /// Bits of [`mesh_ebpf::abi::Workload`].
+    flags: u32,
 }
+
+impl Known {
+    fn is_enrolled(&self) -> bool {
+        self.flags & Flags::ENROLLED != 0
+    }
+}
+
+/// Who is at an address, as the kernel knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Whereabouts {
+    /// Its group, 0 when several share the address.
+    pub group: u64,
+    /// Bits of [`mesh_ebpf::abi::Workload`].
+    pub flags: u32,
+}
+
+/// A local pod and its policy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settled<'a> {
+    /// The pod.
+    pub workload: &'a Workload,
+    /// Its compiled ingress policy; `None` is the empty one.
+    pub ingress: Option<&'a PolicySet>,
+    /// Its compiled egress policy; `None` is the empty one.
+    pub egress: Option<&'a PolicySet>,
+    /// Its rules for what is decided by request; `None` denies.
+    pub rules: Option<&'a Arc<PodRules>>,
+}
+
+/// What is known of proof within the node.
+const UNTOLD: u8 = 0;
+const HOLDS_NOT: u8 = 1;
+const HOLDS: u8 = 2;
 
 /// Former groups that are remembered of a pod: labels and policies change, but not that often within a connect.
 const FORMER: usize = 8;
@@ -66,6 +110,9 @@ const FORMER: usize = 8;
 #[derive(Debug)]
 pub(crate) struct World {
     state: RwLock<State>,
+    /// [`UNTOLD`], [`HOLDS`] or [`HOLDS_NOT`].
+    local_proof: AtomicU8,
+    whole: watch::Sender<bool>,
     changed: watch::Sender<u64>,
 }
 
@@ -93,7 +140,12 @@ struct Named {
 impl World {
     /// Nothing known: nobody may come in, nobody can be reached.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: RwLock::default(), changed: watch::Sender::new(0) })
+        Arc::new(Self {
+            state: RwLock::default(),
+            local_proof: AtomicU8::new(UNTOLD),
+            whole: watch::Sender::new(false),
+            changed: watch::Sender::new(0),
+        })
     }
 
     /// Told of every change that may change a verdict.
@@ -127,7 +179,10 @@ impl World {
                     workload: pod.workload.clone(),
                     id: Arc::new(id),
                     addresses: pod.addresses.clone(),
+                    encrypt_always: pod.encrypt_always,
                     ingress: Arc::clone(&pod.ingress),
+                    egress: Arc::clone(&pod.egress),
+                    rules: pod.rules.clone(),
                 }))
             })
             .collect();
@@ -156,7 +211,7 @@ impl World {
                     id: Arc::clone(&id),
                     group: workload.group,
                     former: groups[1..].to_vec(),
-                    enrolled: workload.enrolled,
+                    flags: peer_flags(workload),
                 });
             }
             let named = Named {
@@ -178,11 +233,11 @@ impl World {
         self.bump();
     }
 
-    /// Takes a local pod under its compiled ingress policy (`None`: the empty one), or forgets it
-    /// when it is no enrolled pod of this node any more.
-    pub(crate) fn settle(&self, uid: &str, pod: Option<(&Workload, Option<&PolicySet>)>) {
+    /// Takes a local pod, or forgets it when it is no enrolled pod of this node any more.
+    pub(crate) fn settle(&self, uid: &str, pod: Option<Settled<'_>>) {
         let mut state = self.write();
-        let resident = pod.filter(|(workload, _)| workload.enrolled).and_then(|(workload, policy)| {
+        let resident = pod.filter(|pod| pod.workload.enrolled).and_then(|pod| {
+            let Settled { workload, ingress, egress, rules } = pod;
             let trust_domain = match state.trust_domain.as_str() {
                 "" => UNNAMED_TRUST_DOMAIN,
                 known => known,
@@ -195,7 +250,10 @@ impl World {
                 workload: workload.workload.clone(),
                 id: Arc::new(id),
                 addresses: workload.addresses.iter().map(IpAddr::to_canonical).collect(),
-                ingress: state.set(policy),
+                encrypt_always: workload.encrypt_always,
+                ingress: state.set(ingress),
+                egress: state.set(egress),
+                rules: rules.cloned(),
             })
         });
         match resident {
@@ -221,7 +279,7 @@ impl World {
     pub(crate) fn expected(&self, address: IpAddr, group: u64) -> Result<Arc<BTreeSet<SpiffeId>>, Absent> {
         let state = self.read();
         let there = state.at.get(&address.to_canonical()).into_iter().flatten();
-        let mut enrolled = there.filter(|known| known.enrolled).peekable();
+        let mut enrolled = there.filter(|known| known.is_enrolled()).peekable();
         if enrolled.peek().is_none() {
             return Err(Absent::Nobody);
         }
@@ -229,6 +287,59 @@ impl World {
         let picked = enrolled.filter(is_picked);
         let ids: BTreeSet<SpiffeId> = picked.map(|known| SpiffeId::clone(&known.id)).collect();
         if ids.is_empty() { Err(Absent::Another) } else { Ok(Arc::new(ids)) }
+    }
+
+    /// Who is at an address; `None` where discovery knows nobody.
+    pub(crate) fn whereabouts(&self, address: IpAddr) -> Option<Whereabouts> {
+        let state = self.read();
+        let mut there = state.at.get(&address.to_canonical())?.iter();
+        let first = there.next()?;
+        let one = Whereabouts { group: first.group, flags: first.flags };
+        Some(there.fold(one, |seen, other| {
+            let flags = seen.flags | other.flags;
+            if seen.group == other.group {
+                return Whereabouts { flags, ..seen };
+            }
+            Whereabouts { group: 0, flags: flags | Flags::HOST_NETWORK }
+        }))
+    }
+
+    /// Whom an address claims to be, without proof, as the kernel's gate takes it.
+    pub(crate) fn claimed(&self, address: IpAddr) -> Peer {
+        match self.whereabouts(address) {
+            Some(there) if there.flags & Flags::HOST_NETWORK == 0 => Peer::Claimed(there.group),
+            _ => Peer::Unknown,
+        }
+    }
+
+    /// Whether a connection within the node is proof of who makes it (SEMANTICS 2.2).
+    pub(crate) fn has_local_proof(&self) -> bool {
+        self.local_proof.load(Ordering::Relaxed) == HOLDS
+    }
+
+    /// Sets whether it is, as wire tells it.
+    pub(crate) fn set_local_proof(&self, holds: bool) {
+        let told = if holds { HOLDS } else { HOLDS_NOT };
+        if self.local_proof.swap(told, Ordering::Relaxed) != told {
+            self.bump();
+        }
+    }
+
+    /// Whether wire has told that.
+    pub(crate) fn knows_local_proof(&self) -> bool {
+        self.local_proof.load(Ordering::Relaxed) != UNTOLD
+    }
+
+    /// Discovery, or the snapshot, has told a whole state.
+    pub(crate) fn set_whole(&self) {
+        self.whole.send_replace(true);
+    }
+
+    /// Waits until it has; false when that takes longer.
+    pub(crate) async fn whole_within(&self, within: Duration) -> bool {
+        let mut whole = self.whole.subscribe();
+        let told = whole.wait_for(|whole| *whole);
+        tokio::time::timeout(within, told).await.is_ok()
     }
 
     /// The group of a peer that proved `id` and comes from `address`: its pod's, where exactly one

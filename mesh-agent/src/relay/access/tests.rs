@@ -94,6 +94,7 @@ fn rule() -> impl Strategy<Value = Rule> {
                 .map(|(first, more)| PortRange { protocol: Protocol::Tcp, first, last: first + more })
                 .collect(),
             mtls: Mtls::Preferred,
+            requests: mesh_l7::access::rule::Requests::All,
         },
     )
 }

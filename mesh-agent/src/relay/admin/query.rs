@@ -24,6 +24,11 @@ impl Query {
         found.map_or("", |(_, value)| value)
     }
 
+    /// Every value of a parameter, in order.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// The value of a parameter that is a number, if it is there.
     pub(super) fn number<N: FromStr>(&self, name: &'static str) -> Result<Option<N>, AdminError> {
         match self.text(name) {

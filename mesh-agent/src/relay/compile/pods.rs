@@ -3,7 +3,7 @@
 use mesh_ebpf::abi::Workload as Flags;
 use mesh_ebpf::policy::SetId;
 
-use super::denies_other_protocols;
+use super::{denies_other_protocols, namespace_hash};
 use crate::handover::LocalPod;
 use crate::relay::resource::{PodPolicy, Workload};
 
@@ -25,6 +25,7 @@ pub(crate) fn local_pod(
         host_network: workload.host_network,
         addresses: workload.addresses.clone(),
         group: workload.group,
+        namespace: namespace_hash(&workload.namespace),
         ingress: if enrolled { ingress } else { SetId::EMPTY },
         egress: if enrolled { egress } else { SetId::EMPTY },
         ingress_denies_other: denies(|policy| denies_other_protocols(&policy.ingress)),

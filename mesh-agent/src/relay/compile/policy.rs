@@ -1,22 +1,25 @@
 //! The rules of one direction of one pod, compiled to a flat set (see [`mesh_ebpf::policy`]).
 //!
-//! A rule's position is its rank, so merging what several keys say is taking the lowest rank:
+//! A rule's place in the order of evaluation is its rank, so merging what several keys say is taking
+//! the lowest rank:
 //!
 //! - every key (kind, group) covers every port, "anyone" rules and the closing verdicts included;
 //! - CIDR and (group, CIDR) keys hold only what those entries add;
 //! - proof is needed to be let through, never to be denied (SEMANTICS 2.4): for an unproven peer
-//!   only Deny rules match by identity, and from an unknown address every one of them does.
+//!   only Deny rules match by identity, and from an unknown address every one of them does;
+//! - a rule about requests defers to the agent over TCP, and matches nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_ebpf::policy::{self, Direction, Hit, Kind, SetId, pair, rule};
+use mesh_l7::access::rule::Requests;
 
 use super::named::{Held, Named};
 use super::painting::{Layer, paint};
 use super::ranges::Ranges;
 use super::seal::{Keyed, seal};
 use crate::handover::PolicySet;
-use crate::relay::resource::{Action, DirectionPolicy, Entry, Mtls, Protocol, Tier};
+use crate::relay::resource::{Action, DirectionPolicy, Entry, Mtls, Protocol, Rule, Tier};
 
 /// The most trie entries one set may have; a frame of the handover holds as many.
 pub(crate) const ENTRY_LIMIT: usize = 100_000;
@@ -49,7 +52,12 @@ pub(crate) fn denies_other_protocols(policy: &DirectionPolicy) -> bool {
     let mut rules = policy.rules.iter();
     policy.isolated
         || policy.default_deny
-        || rules.any(|rule| rule.action == Action::Deny && !rule.audit && rule.ports.is_empty())
+        || rules.any(|rule| {
+            rule.action == Action::Deny
+                && !rule.audit
+                && rule.ports.is_empty()
+                && rule.requests == Requests::All
+        })
 }
 
 /// Compiles the rules of one direction. A policy that says nothing is [`SetId::EMPTY`].
@@ -68,7 +76,7 @@ pub(crate) fn compile(direction: Direction, policy: &DirectionPolicy) -> Result<
     if says_nothing {
         return Ok(PolicySet { id: SetId::EMPTY, rulings: Vec::new(), cidrs: Vec::new(), rules: Vec::new() });
     }
-    let mut compiler = Compiler { direction, policy, entries: Vec::new() };
+    let mut compiler = Compiler { direction, policy, ranks: ranks(&policy.rules), entries: Vec::new() };
     let named = Named::of(&policy.rules);
     compiler.bases(&named)?;
     let ranges = Ranges::new(named.cidrs);
@@ -84,7 +92,7 @@ pub(crate) const NO_RULE_ALLOWS: &str = "(no rule allows)";
 
 /// The policies that select the pod, for the verdict that no rule of theirs allowed: the enforced
 /// ones, or the audited where only such do; three of them at most.
-fn isolating(policy: &DirectionPolicy) -> String {
+pub(crate) fn isolating(policy: &DirectionPolicy) -> String {
     let of_mode = |audit: bool| -> BTreeSet<&str> {
         let rules = policy.rules.iter();
         let access = rules.filter(|rule| rule.tier == Tier::Access && rule.audit == audit);
@@ -128,6 +136,8 @@ const PROTOCOLS: [u8; 3] = [mesh_ebpf::abi::TCP, mesh_ebpf::abi::UDP, 0];
 struct Compiler<'a> {
     direction: Direction,
     policy: &'a DirectionPolicy,
+    /// By rule.
+    ranks: Vec<u32>,
     entries: Vec<Keyed>,
 }
 
@@ -206,6 +216,7 @@ impl Compiler<'_> {
                 layers.push(self.closing(FLOOR_RANK, rule::MTLS, true, [true, true]));
             }
             layers.extend(rules.iter().filter_map(|&index| self.layer(index, protocol, None)));
+            layers.sort_by_key(|layer| layer.hit.rank);
             let isolated = self.policy.isolated;
             let audited = isolated || self.policy.isolated_audit;
             if audited {
@@ -262,10 +273,12 @@ impl Compiler<'_> {
             None if rule.ports.is_empty() => None,
             None => Some(of_protocol()).filter(|ranges| !ranges.is_empty()).map(Some)?,
         };
-        let action = match rule.action {
-            Action::Allow => policy::Action::Allow,
-            Action::Deny => policy::Action::Deny,
-            Action::Pass => policy::Action::Pass,
+        let action = match (&rule.requests, rule.action) {
+            (Requests::All, Action::Allow) => policy::Action::Allow,
+            (Requests::All, Action::Deny) => policy::Action::Deny,
+            (Requests::All, Action::Pass) => policy::Action::Pass,
+            (Requests::Some { .. }, _) if protocol == mesh_ebpf::abi::TCP => policy::Action::Defer,
+            (Requests::Some { .. } | Requests::None, _) => return None,
         };
         let mtls = match rule.mtls {
             _ if self.direction == Direction::Ingress => policy::Mtls::Preferred,
@@ -275,7 +288,7 @@ impl Compiler<'_> {
         };
         Some(Layer {
             hit: Hit {
-                rank: rank_of(index),
+                rank: self.ranks[index],
                 rule: u16::try_from(index).unwrap_or(rule::MISSING),
                 action: action as u8,
                 mtls: mtls as u8,
@@ -317,7 +330,23 @@ impl Compiler<'_> {
     }
 }
 
+/// The ranks of rules: as they come, but in the Access tier a Deny that needs no request before all
+/// that do, because a final denial waits for none (SEMANTICS 5.1).
+fn ranks(rules: &[Rule]) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..rules.len()).collect();
+    order.sort_by_key(|&index| {
+        let rule = &rules[index];
+        let waits = rule.action != Action::Deny || rule.requests != Requests::All;
+        (rule.tier, rule.tier == Tier::Access && waits)
+    });
+    let mut ranks = vec![0; rules.len()];
+    for (place, index) in order.into_iter().enumerate() {
+        ranks[index] = rank_of(place);
+    }
+    ranks
+}
+
 /// Even ranks from 2 for rules; odd ones are free for what stands between them.
-fn rank_of(index: usize) -> u32 {
-    u32::try_from(index).map_or(DEFAULT_RANK - 1, |index| 2 * index + 2)
+fn rank_of(place: usize) -> u32 {
+    u32::try_from(place).map_or(DEFAULT_RANK - 1, |place| 2 * place + 2)
 }

@@ -3,19 +3,25 @@
 
 mod oracle;
 mod random;
+mod services;
 
 use std::collections::{BTreeMap, HashMap};
 
+use std::sync::Arc;
+
 use mesh_ebpf::policy::{
-    CidrKey, Direction, Peer, Question, Ruling, RulingKey, Rulings, SetId, decide, rule,
+    CidrKey, Direction, Peer, Question, Ruling, RulingKey, Rulings, SetId, Verdict, decide, rule,
 };
+use mesh_l7::access::rule::{GrpcRule, Requests};
+use mesh_l7::access::{AtConnect, Connection, Decider};
 use proptest::prelude::*;
 
 use super::policy::{CompileError, ENTRY_LIMIT};
-use super::{compile, denies_all, service_entries};
-use crate::handover::{EndpointEntry, PolicySet};
+use super::{compile, denies_all};
+use crate::handover::PolicySet;
+use crate::relay::access::Rules;
 use crate::relay::resource::{
-    Action, Cidr, DirectionPolicy, Entry, Mtls, Protocol, Rule, Service, ServicePort, Tier, parse_direction,
+    Action, Cidr, DirectionPolicy, Entry, Mtls, Protocol, Rule, Tier, parse_direction,
 };
 
 /// A longest-prefix table: by prefix length, the bits of the prefix and the value.
@@ -77,19 +83,43 @@ impl Rulings for Loaded {
 fn agrees(direction: Direction, case: random::Case) -> Result<(), TestCaseError> {
     let parsed = parse_direction(case.policy.clone());
     prop_assert!(parsed.is_ok(), "{parsed:?}");
-    let set = compile(direction, &parsed.unwrap()).unwrap();
+    let parsed = Arc::new(parsed.unwrap());
+    let set = compile(direction, &parsed).unwrap();
+    let rules = Rules::new(direction, &parsed);
     let loaded = Loaded::new(&set);
     for question in &case.questions {
         let expected = oracle::decide(direction, &case.policy, question);
         let found = decide(&loaded, set.id, question);
         prop_assert_eq!(found.allowed, expected.allowed, "{:?}", question);
+        prop_assert_eq!(found.deferred, expected.deferred, "{:?}", question);
         prop_assert_eq!(found.audit_denies, expected.audit_denies, "{:?}", question);
         if set.id != SetId::EMPTY {
             prop_assert_eq!(found.rule, expected.rule, "{:?}", question);
             prop_assert_eq!(found.audit_rule, expected.audit_rule, "{:?}", question);
             prop_assert_eq!(found.mtls, expected.mtls, "{:?}", question);
         }
+        if question.protocol == mesh_ebpf::abi::TCP && !found.deferred {
+            by_request_it_is_the_same(&rules.connection(question), &found)?;
+        }
     }
+    Ok(())
+}
+
+/// What the set decides, the engine would decide without any request, and by the same rule.
+fn by_request_it_is_the_same(connection: &Connection, found: &Verdict) -> Result<(), TestCaseError> {
+    let AtConnect::Decided(verdict) = connection.at_connect() else {
+        return Err(TestCaseError::fail(format!("{found:?} waits for requests")));
+    };
+    let number = |by: Decider| match by {
+        Decider::Rule(index) => index as u16,
+        Decider::Isolation => rule::ISOLATED,
+        Decider::Default => rule::DEFAULT,
+        Decider::Floor => rule::MTLS,
+        Decider::NotHttp => rule::MISSING,
+    };
+    prop_assert_eq!((verdict.allowed, number(verdict.by)), (found.allowed, found.rule));
+    prop_assert_eq!(verdict.audit_denies, found.audit_denies);
+    prop_assert!(!found.allowed || number(verdict.audit_by) == found.audit_rule);
     Ok(())
 }
 
@@ -117,6 +147,7 @@ fn rule_of(action: Action, peers: Vec<Entry>) -> Rule {
         peers,
         ports: Vec::new(),
         mtls: Mtls::Preferred,
+        requests: Requests::All,
     }
 }
 
@@ -193,33 +224,28 @@ fn an_ipv6_range_never_admits_ipv4() {
     assert!(decide(&Loaded::new(&set), set.id, &v6).allowed);
 }
 
-fn endpoint(address: &str, weight: u32) -> EndpointEntry {
-    EndpointEntry { address: address.parse().unwrap(), port: 8080, weight, enrolled: true }
-}
-
 #[test]
-fn a_service_has_an_entry_per_port_and_family() {
-    let service = Service {
-        namespace: "bank".into(),
-        name: "vault".into(),
-        addresses: vec!["10.96.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
-        node_addresses: vec!["192.168.0.1".parse().unwrap()],
-        ports: vec![ServicePort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: Some(30080),
-            endpoints: vec![endpoint("10.1.0.2", 2), endpoint("fd00:1::2", 1)],
-        }],
-        affinity_seconds: 60,
+fn a_denial_waits_for_no_request_and_everything_else_in_its_tier_does() {
+    let by_request = |action| Rule {
+        requests: Requests::Some { http: Vec::new(), grpc: vec![GrpcRule::default()] },
+        ..rule_of(action, Vec::new())
     };
-    let entries = service_entries(&service);
-    assert_eq!(entries.len(), 2);
-    let (v4, v6) = (&entries[0], &entries[1]);
-    assert_eq!(v4.name, "bank/vault:80");
-    assert_eq!(v4.frontends, [("10.96.0.7".parse().unwrap(), 80), ("192.168.0.1".parse().unwrap(), 30080)]);
-    assert_eq!(v4.endpoints, [endpoint("10.1.0.2", 2)]);
-    assert_eq!(v6.frontends, [("fd00::7".parse().unwrap(), 80)]);
-    assert_eq!(v6.affinity_seconds, 60);
-    assert_ne!(v4.id, v6.id);
+    let verdict = |rules: Vec<Rule>, protocol| {
+        let policy = DirectionPolicy { rules, isolated: true, ..DirectionPolicy::default() };
+        let set = compile(Direction::Ingress, &policy).unwrap();
+        decide(&Loaded::new(&set), set.id, &Question { protocol, ..ask(Peer::Proven(7)) })
+    };
+    let (tcp, udp) = (mesh_ebpf::abi::TCP, mesh_ebpf::abi::UDP);
+    let deny = || rule_of(Action::Deny, Vec::new());
+    let allow = || rule_of(Action::Allow, Vec::new());
+    let found = verdict(vec![by_request(Action::Deny), deny(), by_request(Action::Allow)], tcp);
+    assert!(!found.allowed && !found.deferred && found.rule == 1, "{found:?}");
+    let found = verdict(vec![by_request(Action::Deny), allow()], tcp);
+    assert!(!found.allowed && found.deferred && found.rule == 0, "{found:?}");
+    let found = verdict(vec![allow(), by_request(Action::Allow)], tcp);
+    assert!(found.allowed && !found.deferred && found.rule == 0, "{found:?}");
+    let found = verdict(vec![by_request(Action::Deny), allow()], udp);
+    assert!(found.allowed && found.rule == 1, "{found:?}");
+    let found = verdict(vec![by_request(Action::Allow)], udp);
+    assert!(!found.allowed && !found.deferred && found.rule == rule::ISOLATED, "{found:?}");
 }

@@ -53,8 +53,9 @@ impl Desired {
                 refused(Key::Pod(workload.uid.clone()))
                     .or_else(|| workload.addresses.iter().find_map(|&address| refused(Key::Peer(address))))
             }
-            Kind::Service => {
-                self.services.get(name)?.entries.iter().find_map(|&id| refused(Key::Service(id)))
+            // What a route makes of a Service is in the Service's entries.
+            Kind::Service | Kind::ServiceRoutes => {
+                self.services.entries_of(name).find_map(|id| refused(Key::Service(id)))
             }
         }
     }

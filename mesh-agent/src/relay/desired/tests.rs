@@ -1,5 +1,7 @@
 //! What wire ends up with is what the resources say, whatever the order they came in.
 
+mod services;
+
 use std::collections::BTreeMap;
 
 use mesh_ebpf::abi::Workload as Flags;
@@ -83,7 +85,7 @@ fn workload(uid: u8, address: u8, enrolled: bool, host_network: bool) -> Workloa
 fn policy(uid: u8, variant: u8) -> PodPolicy {
     let ingress = DirectionPolicy { isolated: variant & 1 != 0, ..DirectionPolicy::default() };
     let egress = DirectionPolicy { default_deny: variant & 2 != 0, ..DirectionPolicy::default() };
-    PodPolicy { pod_uid: format!("u{uid}"), ingress, egress }
+    PodPolicy { pod_uid: format!("u{uid}"), ingress: ingress.into(), egress: egress.into() }
 }
 
 #[derive(Debug, Clone)]
@@ -150,6 +152,7 @@ fn a_pod_without_its_policy_denies_everything_and_is_reported() {
     desired.set("bank/p1/u1", Resource::PodPolicy(policy(1, 0)));
     let Some(ToWire::Pod(pod)) = desired.take_changes(usize::MAX).pop() else { panic!() };
     assert_eq!((pod.ingress, pod.egress), (SetId::EMPTY, SetId::EMPTY));
+    assert!(desired.rules("u1").is_some() && desired.rules("u2").is_none());
     assert_eq!(desired.problems(), Vec::<String>::new());
 }
 
@@ -165,15 +168,18 @@ fn a_policy_over_a_limit_fails_closed_and_is_named() {
         peers: Vec::new(),
         ports: Vec::new(),
         mtls: Mtls::Preferred,
+        requests: mesh_l7::access::rule::Requests::All,
     };
     let rules = vec![rule; usize::from(rule::LIMIT)];
     let ingress = DirectionPolicy { rules, ..DirectionPolicy::default() };
-    let policy = PodPolicy { pod_uid: "u1".into(), ingress, egress: DirectionPolicy::default() };
+    let policy =
+        PodPolicy { pod_uid: "u1".into(), ingress: ingress.into(), egress: std::sync::Arc::default() };
     desired.set("bank/p1/u1", Resource::Workload(workload(1, 1, true, false)));
     desired.set("bank/p1/u1", Resource::PodPolicy(policy));
     let Some(ToWire::Pod(pod)) = desired.take_changes(usize::MAX).pop() else { panic!() };
     assert_eq!(pod.ingress, super::compile::denies_all().id);
     assert_eq!(pod.egress, SetId::EMPTY);
+    assert!(desired.rules("u1").is_none(), "nor is anything let in by request");
     let name = "bank/p1/u1".to_owned();
     let fault = desired.fault_of(Kind::PodPolicy, [&name]).unwrap();
     assert!(fault.starts_with("PodPolicy bank/p1/u1: 65520 rules, over the limit"), "{fault}");
@@ -223,15 +229,19 @@ fn service(addresses: impl IntoIterator<Item = u8>) -> Service {
         protocol: Protocol::Tcp,
         port: 80,
         node_port: None,
+        app_protocol: mesh_l7::table::route::AppProtocol::Unknown,
+        by_request: false,
         endpoints: endpoints.collect(),
     };
     Service {
         namespace: "bank".into(),
         name: "tellers".into(),
         addresses: vec![[10, 96, 0, 1].into()],
+        external_addresses: Vec::new(),
         node_addresses: Vec::new(),
         ports: vec![port],
         affinity_seconds: 0,
+        round_robin: false,
     }
 }
 

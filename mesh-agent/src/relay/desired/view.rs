@@ -1,10 +1,13 @@
 //! What others read of the state.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::{Desired, Kind, NodeConfig, PolicySet, Service, ServiceEntry, Workload};
+use super::services::ServicePortName;
+use super::{Desired, Kind, NodeConfig, PodRules, PolicySet, Workload};
 #[cfg(test)]
 use super::{Rc, SetId};
+use crate::relay::resource::{Service, ServiceRoutes};
 
 impl Desired {
     /// Whether an enrolled local pod waits for its policy.
@@ -60,29 +63,53 @@ impl Desired {
         self.sets.get(id).map(|set| &**set)
     }
 
+    /// The same of its egress policy.
+    pub(crate) fn egress(&self, uid: &str) -> Option<&PolicySet> {
+        let compiled = self.policy_of.get(uid).and_then(|name| self.policies.get(name));
+        let id = compiled.map_or(self.deny_all.id, |compiled| compiled.egress);
+        self.sets.get(id).map(|set| &**set)
+    }
+
+    /// The policy of a local pod for what is decided by request; `None`, which denies, while none has come
+    /// or it could not be compiled.
+    pub(crate) fn rules(&self, uid: &str) -> Option<&Arc<PodRules>> {
+        self.policies.get(self.policy_of.get(uid)?)?.rules.as_ref()
+    }
+
     /// UID of the pod that the policy of a resource name is of.
     pub(crate) fn governed(&self, name: &str) -> Option<&str> {
         self.policies.get(name).map(|compiled| compiled.policy.pod_uid.as_str())
     }
 
     /// The Service port that is dialled at an address.
-    pub(crate) fn service_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<&ServiceEntry> {
-        self.entries.get(self.frontends.get(&(address, port, protocol))?)
+    pub(crate) fn service_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<&ServicePortName> {
+        self.services.at(address, port, protocol)
     }
 
-    /// Every Service, without its endpoints.
+    /// Every Service.
     pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values().map(|known| &known.service)
+        self.services.known().values().map(|service| &**service)
+    }
+
+    /// The Service of a resource name.
+    pub(crate) fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        self.services.known().get(name)
+    }
+
+    /// The routes of a Service.
+    pub(crate) fn routes(&self, name: &str) -> Option<&Arc<ServiceRoutes>> {
+        self.services.routes().get(name)
     }
 
     /// How many of each type are held.
-    pub(crate) fn counts(&self) -> [(Kind, usize); 5] {
+    pub(crate) fn counts(&self) -> [(Kind, usize); 6] {
         [
             (Kind::NodeConfig, usize::from(self.node.is_some())),
             (Kind::TrustBundle, usize::from(self.trusts)),
             (Kind::PodPolicy, self.policies.len()),
             (Kind::Workload, self.workloads.len()),
-            (Kind::Service, self.services.len()),
+            (Kind::Service, self.services.known().len()),
+            (Kind::ServiceRoutes, self.services.routes().len()),
         ]
     }
 

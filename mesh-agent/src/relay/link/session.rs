@@ -133,6 +133,7 @@ async fn listen(
             }
             FromWire::Counts(counts) => {
                 let now = Instant::now();
+                node.world.set_local_proof(counts.local_proof);
                 node.report(|telemetry, context| telemetry.counts(counts, now, context));
             }
             FromWire::Leaving => {

@@ -1,8 +1,12 @@
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use mesh_ebpf::abi::Service as Flags;
 
 use super::Node;
-use crate::handover::{PodReport, PodState};
-use crate::relay::resource::{Local, Resource, Workload};
+use crate::handover::{PodReport, PodState, ToWire};
+use crate::relay::resource::{Kind, Local, Resource, Workload};
+use crate::relay::routing::testing::{PORTS, address, backend, endpoint, name, requests, routes, service};
 
 const UID: &str = "uid-vault";
 const NAME: &str = "bank/vault/uid-vault";
@@ -66,4 +70,34 @@ fn neither_a_host_network_pod_nor_another_nodes_is_placed() {
         assert!(!seen(&node, &[first]));
         assert!(addresses(&node).is_empty());
     }
+}
+
+#[test]
+fn routes_are_the_kernels_and_the_workers_to_know_as_long_as_there_are_any() {
+    let (node, _questions) = Node::new("n1");
+    let told = || -> Vec<u32> {
+        let messages = node.desired.borrow_mut().take_changes(usize::MAX);
+        let flags = messages.into_iter().filter_map(|message| match message {
+            ToWire::Service(entry) => Some(entry.flags),
+            _ => None,
+        });
+        flags.collect()
+    };
+    let table = requests(vec![backend(Some(1), 1)]);
+    let made = routes(0, PORTS[0], Some(table.clone()), BTreeMap::new());
+    node.set(&name(0), Resource::ServiceRoutes(made.into()));
+    assert!(told().is_empty(), "there is no such Service yet");
+    node.set(&name(0), Resource::Service(service(0, vec![endpoint(1, true, 1)])));
+    let mut flags = told();
+    flags.sort_unstable();
+    assert_eq!(flags, [0, 0, Flags::ENGINE, Flags::ENGINE], "UDP and TCP, of both families");
+    let dialled = node.routing.dialled(SocketAddr::new(address(0, true), 80)).unwrap();
+    assert_eq!(node.routing.routed(&dialled, "bank"), Some(table));
+    assert_eq!(node.routing.backend(&dialled.destination, true).unwrap().endpoints.len(), 1);
+    node.remove(Kind::ServiceRoutes, &name(0));
+    assert_eq!(told(), [0, 0]);
+    assert_eq!(node.routing.routed(&dialled, "bank"), None);
+    node.remove(Kind::Service, &name(0));
+    assert!(node.routing.backend(&dialled.destination, true).is_none());
+    assert!(node.routing.dialled(SocketAddr::new(address(0, true), 80)).is_none());
 }

@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use super::error::Fault;
 use super::field::{address, indexed, port};
 use super::policy::{Protocol, parse_pod_policy};
+use super::routes::{app_protocol, parse_routes};
 use super::{
     AccessLog, Invalid, Kind, Local, LogFormat, LogLevel, NodeConfig, Resource, Service, ServicePort,
     Workload,
@@ -29,6 +30,7 @@ pub(crate) fn parse(kind: Kind, name: &str, body: &[u8]) -> Result<Resource, Inv
         Kind::PodPolicy => decode(body).and_then(parse_pod_policy).map(Resource::PodPolicy),
         Kind::Workload => decode(body).and_then(workload).map(Resource::Workload),
         Kind::Service => decode(body).and_then(service).map(Resource::Service),
+        Kind::ServiceRoutes => decode(body).and_then(parse_routes).map(Arc::new).map(Resource::ServiceRoutes),
     };
     parsed.map_err(|fault| fault.of(kind, name))
 }
@@ -129,13 +131,18 @@ fn service(message: wire::Service) -> Result<Service, Fault> {
         namespace: message.namespace,
         name: message.name,
         addresses: indexed("addresses", message.addresses, |bytes| address(&bytes))?,
+        external_addresses: indexed("external_addresses", message.external_addresses, |bytes| {
+            address(&bytes)
+        })?,
         node_addresses: indexed("node_addresses", message.node_addresses, |bytes| address(&bytes))?,
         ports: indexed("ports", message.ports, service_port)?,
         affinity_seconds: message.client_ip_affinity_seconds,
+        round_robin: message.round_robin,
     })
 }
 
 fn service_port(message: wire::ServicePort) -> Result<ServicePort, Fault> {
+    let app_protocol = app_protocol(message.app_protocol());
     let node_port = match message.node_port {
         0 => None,
         number => Some(port("node_port", number)?),
@@ -156,5 +163,7 @@ fn service_port(message: wire::ServicePort) -> Result<ServicePort, Fault> {
                 enrolled: endpoint.enrolled,
             })
         })?,
+        app_protocol,
+        by_request: message.by_request,
     })
 }

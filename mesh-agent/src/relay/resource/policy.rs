@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mesh_api::resources as wire;
+use mesh_l7::access::rule::Requests;
 
 use super::Cidr;
 use super::error::Fault;
 use super::field::{address, indexed, port};
+use super::requests::parse_requests;
 
 /// The access policy of one pod of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +18,9 @@ pub(crate) struct PodPolicy {
     /// UID of the pod.
     pub pod_uid: String,
     /// What may come in.
-    pub ingress: DirectionPolicy,
+    pub ingress: Arc<DirectionPolicy>,
     /// What may go out.
-    pub egress: DirectionPolicy,
+    pub egress: Arc<DirectionPolicy>,
 }
 
 /// The rules of one direction, in the order in which the first match decides.
@@ -54,6 +57,8 @@ pub(crate) struct Rule {
     pub ports: Vec<PortRange>,
     /// Ingress: [`Mtls::Required`] matches proven sources only. Egress: the transport.
     pub mtls: Mtls,
+    /// Which requests; one that is not about all of them is decided for each (SEMANTICS 5.1).
+    pub requests: Requests,
 }
 
 /// Where a rule stands in the order of SEMANTICS 5.1.
@@ -147,8 +152,10 @@ pub(super) fn parse_pod_policy(message: wire::PodPolicy) -> Result<PodPolicy, Fa
     Ok(PodPolicy {
         pod_uid: message.pod_uid,
         ingress: parse_direction(message.ingress.unwrap_or_default())
+            .map(Arc::new)
             .map_err(|fault| fault.within("ingress"))?,
         egress: parse_direction(message.egress.unwrap_or_default())
+            .map(Arc::new)
             .map_err(|fault| fault.within("egress"))?,
     })
 }
@@ -209,6 +216,7 @@ fn parse_rule(message: wire::Rule) -> Result<Rule, Fault> {
         peers: indexed("peers", message.peers, parse_entry)?,
         ports: indexed("ports", message.ports, parse_ports)?,
         mtls,
+        requests: parse_requests(message.http, message.grpc)?,
     })
 }
 

@@ -13,7 +13,8 @@ use crate::relay::names::RuleName;
 
 /// The value of a label of whom nothing is known.
 const UNKNOWN: &str = "unknown";
-const OVERFLOW: &str = "overflow";
+/// The value of every label of what found no room.
+pub(super) const OVERFLOW: &str = "overflow";
 
 /// Both ends of a connection, and which of them reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -83,11 +84,21 @@ impl EndsLabels {
 impl FlowLabels {
     /// The labels of an event.
     pub(super) fn of(record: &Record) -> Self {
-        let service = record.service.rsplit_once(':').map_or(UNKNOWN, |(service, _)| service);
+        Self::new(record.reporter, [&record.source, &record.destination], &record.service, record.proof)
+    }
+
+    /// The labels of what is between a source and a destination, by the Service's port that was dialled.
+    pub(super) fn new(
+        reporter: Direction,
+        [source, destination]: [&Party; 2],
+        service: &str,
+        proof: Proof,
+    ) -> Self {
+        let service = service.rsplit_once(':').map_or(UNKNOWN, |(service, _)| service);
         Self {
-            ends: EndsLabels::of(record.reporter, &record.source, &record.destination),
+            ends: EndsLabels::of(reporter, source, destination),
             destination_service: service.to_owned(),
-            proof: record.proof.name().to_owned(),
+            proof: proof.name().to_owned(),
         }
     }
 
@@ -147,7 +158,8 @@ pub(crate) const fn protocol_name(number: u8) -> &'static str {
     }
 }
 
-fn or_unknown(text: &str) -> String {
+/// The value of a label, which is never empty.
+pub(super) fn or_unknown(text: &str) -> String {
     if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() }
 }
 

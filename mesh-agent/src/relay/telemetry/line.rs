@@ -54,8 +54,9 @@ pub(crate) struct Line<'a> {
     end: Option<End>,
 }
 
+/// One side, as a line says it.
 #[derive(Debug, Serialize)]
-struct Side<'a> {
+pub(super) struct Side<'a> {
     address: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     pod: &'a str,
@@ -114,7 +115,8 @@ impl<'a> Line<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn of(party: &'a Party) -> Self {
+    /// Of a party.
+    pub(super) fn of(party: &'a Party) -> Self {
         Self {
             address: party.address.map(socket).unwrap_or_default(),
             pod: &party.pod,
@@ -136,14 +138,7 @@ fn text(record: &Record) -> String {
         reporter_name(record.reporter),
         record.proof.name(),
     );
-    let mut pair = |key: &str, value: &str| {
-        if value.is_empty() {
-        } else if value.contains([' ', '"']) {
-            let _ = write!(line, " {key}={value:?}");
-        } else {
-            let _ = write!(line, " {key}={value}");
-        }
-    };
+    let mut pair = |key: &str, value: &str| append(&mut line, key, value);
     pair("source_identity", &record.source.identity);
     pair("destination_identity", &record.destination.identity);
     pair("transport", transport(record));
@@ -168,7 +163,18 @@ fn text(record: &Record) -> String {
     line
 }
 
-fn side(party: &Party) -> String {
+/// Appends ` key=value`, quoted where it must be; nothing for nothing.
+pub(super) fn append(line: &mut String, key: &str, value: &str) {
+    if value.is_empty() {
+    } else if value.contains(|one: char| one == ' ' || one == '"' || one.is_control()) {
+        let _ = write!(line, " {key}={value:?}");
+    } else {
+        let _ = write!(line, " {key}={value}");
+    }
+}
+
+/// One side in text.
+pub(super) fn side(party: &Party) -> String {
     let address = party.address.map(socket).unwrap_or_default();
     if party.pod.is_empty() { address } else { format!("{}/{}({address})", party.namespace, party.pod) }
 }
@@ -194,7 +200,8 @@ const fn transport(record: &Record) -> &'static str {
     }
 }
 
-const fn verdict(verdict: Verdict) -> &'static str {
+/// A verdict's name.
+pub(super) const fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Denied => "denied",
         Verdict::Failed => "failed",
@@ -216,7 +223,7 @@ fn socket((address, port): (IpAddr, u16)) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a duration for people; years fit 52 bits of microseconds")]
-fn seconds(nanoseconds: u64) -> f64 {
+pub(super) fn seconds(nanoseconds: u64) -> f64 {
     (nanoseconds / 1000) as f64 / 1e6
 }
 

@@ -1,8 +1,10 @@
 //! Every metric of the node, prefix `mesh_`.
 
 mod connections;
+mod engine;
 mod families;
 mod identity;
+mod requests;
 mod tunnel;
 
 use std::time::{Duration, SystemTime};
@@ -31,6 +33,9 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// What happened to connections.
     pub(super) connections: Connections,
+    /// What became of requests.
+    pub(super) requests: requests::Requests,
+    engine: engine::Engine,
     tunnel: tunnel::Tunnel,
     identity: identity::Identity,
     kernel: Vec<Counter>,
@@ -111,10 +116,14 @@ impl Metrics {
             families.counter(&format!("kernel_{name}"), &help)
         });
         let connections = Connections::new(families);
+        let requests = requests::Requests::new(families);
+        let engine = engine::Engine::new(families);
         let tunnel = tunnel::Tunnel::new(families);
         let identity = identity::Identity::new(families);
         Self {
             connections,
+            requests,
+            engine,
             tunnel,
             identity,
             kernel: kernel.into(),
@@ -220,6 +229,7 @@ impl Metrics {
             self.discovery_resources.get_or_create(&labels).set(signed(*count as u64));
         }
         self.tunnel.take(now.tunnel);
+        self.engine.take(now.tunnel);
         self.identity.set(now.identities, now.trust, now.time);
     }
 

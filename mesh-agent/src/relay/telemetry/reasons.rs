@@ -15,7 +15,8 @@ pub(crate) struct Told {
 /// Whether a reason tells of something that failed on the way through the tunnel, and not of a
 /// decision or an ordinary end.
 pub(crate) const fn is_failure(reason: Reason) -> bool {
-    matches!(reason, Reason::ListenerMissing) || reason as u16 >= Reason::NoCertificate as u16
+    let numbered = reason as u16 >= Reason::NoCertificate as u16;
+    matches!(reason, Reason::ListenerMissing) || (numbered && !is_denial(reason))
 }
 
 /// Whether a reason is a decision of a policy, or of the mesh for want of one: what `denied` means.
@@ -30,8 +31,15 @@ pub(crate) const fn is_denial(reason: Reason) -> bool {
             | Reason::EgressMtlsRequired
             | Reason::PolicyMissing
             | Reason::PolicyChanged
+            | Reason::L7RequiredNotHttp
     )
 }
+
+/// Of connections and requests alike.
+const NO_ROUTE: (&str, &str) = (
+    "routes are attached to the Service's port, and no rule of them takes the request (404), or the server name that a TLS client asks for",
+    "`meshctl explain svc/NAME` for the routes that apply to this caller, in order",
+);
 
 /// What to tell of a reason.
 pub(crate) const fn told(reason: Reason) -> Told {
@@ -219,6 +227,11 @@ pub(crate) const fn told(reason: Reason) -> Told {
             "wire gave no socket in the pod's namespace",
             "whether `mesh-agent wire` runs on this node and the pod still does: `meshctl status`",
         ),
+        Reason::L7RequiredNotHttp => (
+            "only rules about requests would allow it, and it does not speak HTTP",
+            "whether the port is one of HTTP; a rule without `http` and `grpc` lets a source through whatever it speaks",
+        ),
+        Reason::NoRoute => NO_ROUTE,
     };
     Told { meaning, check }
 }

@@ -1,5 +1,6 @@
 //! From what wire reports to series and lines.
 
+mod requests;
 mod tunnelled;
 
 use std::net::IpAddr;
@@ -60,12 +61,15 @@ impl World {
                 namespace: "bank".into(),
                 name: "vault".into(),
                 addresses: vec!["10.96.0.7".parse().unwrap()],
+                external_addresses: Vec::new(),
                 node_addresses: Vec::new(),
                 ports: vec![ServicePort {
                     name: "http".into(),
                     protocol: Protocol::Tcp,
                     port: 80,
                     node_port: None,
+                    app_protocol: mesh_l7::table::route::AppProtocol::Unknown,
+                    by_request: false,
                     endpoints: vec![EndpointEntry {
                         address: "10.0.0.2".parse().unwrap(),
                         port: 8080,
@@ -74,6 +78,7 @@ impl World {
                     }],
                 }],
                 affinity_seconds: 0,
+                round_robin: false,
             }),
         );
         Self { names, desired }

@@ -16,18 +16,30 @@ use super::record::{Party, Proof, Record, Transport, Verdict};
 use super::{Context, Telemetry};
 use crate::handover::uid_hash;
 use crate::relay::node::Node;
-use crate::relay::tunnel::report::{PeerIdentity, Report, Side, Stage};
+use crate::relay::tunnel::report::{PeerIdentity, Report, Reports, Side, Stage};
 
 /// Reports taken at once, between which other tasks have their turn.
 const BATCH: usize = 256;
 
 /// Takes what the workers report until they are gone.
-pub(crate) async fn follow(node: Rc<Node>, mut reports: mpsc::Receiver<Report>) {
+pub(crate) async fn follow(node: Rc<Node>, reports: Reports) {
+    let connections = each(&node, reports.connections, |telemetry, report, context| {
+        telemetry.tunnelled(&report, context);
+    });
+    let requests = each(&node, reports.requests, Telemetry::requested);
+    tokio::join!(connections, requests);
+}
+
+async fn each<T>(
+    node: &Node,
+    mut reports: mpsc::Receiver<T>,
+    mut take: impl FnMut(&mut Telemetry, T, Context<'_>),
+) {
     let mut batch = Vec::with_capacity(BATCH);
     while reports.recv_many(&mut batch, BATCH).await > 0 {
         node.report(|telemetry, context| {
             for report in batch.drain(..) {
-                telemetry.tunnelled(&report, context);
+                take(telemetry, report, context);
             }
         });
         tokio::task::yield_now().await;
@@ -100,8 +112,8 @@ impl Record {
             party
         };
         let (reporter, source, destination) = match report.side {
-            Side::Source => (Direction::Egress, own, peer(report, report.destination, context)),
-            Side::Destination => (Direction::Ingress, peer(report, report.source, context), own),
+            Side::Source => (Direction::Egress, own, peer(&report.peer, report.destination, context)),
+            Side::Destination => (Direction::Ingress, peer(&report.peer, report.source, context), own),
         };
         let proof = match (&report.peer, report.side) {
             (PeerIdentity::Proven(_), _) => Proof::Mtls,
@@ -148,12 +160,12 @@ impl Record {
 }
 
 /// The other end: what it has proven, and the pod at its address unless that contradicts it.
-fn peer(report: &Report, address: Option<SocketAddr>, context: Context<'_>) -> Party {
+pub(super) fn peer(peer: &PeerIdentity, address: Option<SocketAddr>, context: Context<'_>) -> Party {
     let mut party = Party::default();
     if let Some(address) = address {
         party.find_pod(address.ip(), context);
     }
-    let Some(id) = report.peer.proven() else { return party };
+    let Some(id) = peer.proven() else { return party };
     let identity = id.to_string();
     let at_address = address.into_iter().flat_map(|address| context.desired.workloads_at(address.ip()));
     let mut named = at_address.map(|workload| context.names.identity(&workload.into()));
@@ -163,6 +175,6 @@ fn peer(report: &Report, address: Option<SocketAddr>, context: Context<'_>) -> P
     Party { identity, ..party }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mesh_ebpf::abi::Reason;
 
+use crate::relay::engine::record::Ending;
+
 /// Exact counts of the data path, read by telemetry at any time.
 #[derive(Debug)]
 pub(crate) struct Counts {
@@ -34,8 +36,20 @@ pub(crate) struct Counts {
     pub reports_lost: AtomicU64,
     /// Accepted connections closed at once, because relay was at a bound of its own.
     pub shed: AtomicU64,
+    /// Clients' connections that the L7 engine reads now.
+    pub engine_open: AtomicU64,
+    /// Connections that were led to the L7 engine and passed on unread: TLS routes, and what is no HTTP.
+    pub engine_unread: AtomicU64,
+    /// Bytes that the L7 engine read from clients.
+    pub engine_bytes_received: AtomicU64,
+    /// Bytes that the L7 engine wrote to clients.
+    pub engine_bytes_sent: AtomicU64,
+    /// Requests whose reports found no room.
+    pub requests_lost: AtomicU64,
     /// Connections that ended for each reason, by [`Reason::ALL`]'s order.
     ended: [AtomicU64; Reason::ALL.len()],
+    /// Requests that ended so, by [`Ending::ALL`]'s order.
+    requests: [AtomicU64; Ending::ALL.len()],
 }
 
 impl Default for Counts {
@@ -54,7 +68,13 @@ impl Default for Counts {
             bytes_received: AtomicU64::default(),
             reports_lost: AtomicU64::default(),
             shed: AtomicU64::default(),
+            engine_open: AtomicU64::default(),
+            engine_unread: AtomicU64::default(),
+            engine_bytes_received: AtomicU64::default(),
+            engine_bytes_sent: AtomicU64::default(),
+            requests_lost: AtomicU64::default(),
             ended: std::array::from_fn(|_| AtomicU64::default()),
+            requests: std::array::from_fn(|_| AtomicU64::default()),
         }
     }
 }
@@ -67,6 +87,23 @@ impl Counts {
             .zip(&self.ended)
             .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
             .filter(|(_, count)| *count > 0)
+    }
+
+    /// How many requests ended in each way that any ended in.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (Ending, u64)> {
+        Ending::ALL
+            .into_iter()
+            .zip(&self.requests)
+            .map(|(ending, count)| (ending, count.load(Ordering::Relaxed)))
+            .filter(|(_, count)| *count > 0)
+    }
+
+    /// Counts the end of a request.
+    pub(super) fn end_request(&self, ending: Ending) {
+        let at = Ending::ALL.into_iter().position(|known| known == ending);
+        if let Some(count) = at.and_then(|at| self.requests.get(at)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts the end of a connection.

@@ -1,4 +1,6 @@
-//! The destination's side: tunnels that reach a pod's tunnel listener, and the requests in them.
+//! The destination's side: tunnels that reach a pod's inbound listener, and the requests in them. What the gate
+//! handed over at another port than the tunnel's is for its requests to be judged
+//! ([`requests::destination`]).
 //!
 //! A tunnel is taken when its handshake ends in time with a proven name and HTTP/2. A request is
 //! answered 400 unless it is a CONNECT to one of this very pod's addresses (SEMANTICS 7.8), 401
@@ -19,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mesh_ebpf::abi::Reason;
+use mesh_ebpf::abi::{Reason, TUNNEL_PORT};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -33,6 +35,7 @@ use super::limits::{Caller, Handshake, TunnelCounted};
 use super::open::What;
 use super::read_ahead::ReadAhead;
 use super::report::{Connection, PeerIdentity, Side};
+use super::requests;
 use super::session::{
     CONNECTION_WINDOW, FAREWELL_WITHIN, FRAME, HANDSHAKE_WITHIN, HEADERS, SEND_BUFFER, STREAM_WINDOW,
     STREAMS, Session, silent,
@@ -55,6 +58,11 @@ pub(crate) async fn accept<S: Sockets>(worker: Rc<Worker<S>>, pod: Pod, listener
     loop {
         let socket = next(&listener, &pod).await;
         let mut connection = worker.reporter.begin(Side::Destination, &pod.uid, None);
+        if worker.sockets.local(&socket).is_ok_and(|local| local.port() != TUNNEL_PORT) {
+            let (worker, pod) = (Rc::clone(&worker), pod.clone());
+            tokio::task::spawn_local(requests::destination::accept(worker, pod, socket, connection));
+            continue;
+        }
         let admitted = match admit(&worker, &pod, &socket, &mut connection) {
             Ok(admitted) => admitted,
             Err(failure) => {

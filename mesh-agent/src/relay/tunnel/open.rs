@@ -12,17 +12,40 @@ use mesh_ebpf::abi::Reason;
 
 use super::closer::Closer;
 use super::limits::Held;
+use super::requests::way::Endpoint;
 use super::session::Session;
 
 /// Who was let in, and to what: enough to ask again.
 #[derive(Debug, Clone)]
 pub(crate) struct Admitted {
-    /// The tunnel peer's address.
+    /// The client's address: of a tunnel, its peer's.
     pub address: IpAddr,
-    /// Its proven name.
-    pub id: Arc<SpiffeId>,
+    /// By what it is known.
+    pub standing: Standing,
     /// The port that was asked for.
     pub port: u16,
+    /// What is carried.
+    pub carried: Carried,
+}
+
+/// By what a client is known (SEMANTICS 2.1).
+#[derive(Debug, Clone)]
+pub(crate) enum Standing {
+    /// The name that its certificate proved.
+    Named(Arc<SpiffeId>),
+    /// The kernel saw it connect on this node: the group of its pod.
+    Seen(u64),
+    /// Its address alone.
+    Unproven,
+}
+
+/// What is carried of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carried {
+    /// Octets, unread.
+    Octets,
+    /// Requests, each asked about by itself.
+    Requests,
 }
 
 /// What an open thing is.
@@ -32,6 +55,8 @@ pub(crate) enum What {
     Stream,
     /// One that was let into the pod.
     Admitted(Admitted),
+    /// Octets, unread, that relay carries out of the pod to an endpoint.
+    Leaving(Endpoint),
     /// A tunnel.
     Session(Rc<Session>),
 }
@@ -58,7 +83,7 @@ struct OfPod {
 impl OfPod {
     fn of(&mut self, what: &What) -> &mut usize {
         match what {
-            What::Stream | What::Admitted(_) => &mut self.streams,
+            What::Stream | What::Admitted(_) | What::Leaving(_) => &mut self.streams,
             What::Session(_) => &mut self.tunnels,
         }
     }
@@ -141,8 +166,18 @@ impl Place {
 
     /// Notes who was let in, so that it is asked again when policy changes.
     pub(crate) fn admit(&self, admitted: Admitted) {
+        self.becomes(What::Admitted(admitted));
+    }
+
+    /// Notes where its octets go, so that it is asked again when policy changes.
+    pub(crate) fn leave(&self, to: Endpoint) {
+        self.becomes(What::Leaving(to));
+    }
+
+    /// All of them count as streams.
+    fn becomes(&self, what: What) {
         if let Some(entry) = self.open.entries.borrow_mut().get_mut(&self.number) {
-            entry.what = What::Admitted(admitted);
+            entry.what = what;
         }
     }
 }

@@ -4,6 +4,10 @@
 //! The channel is bounded. A report that finds no room is counted in
 //! [`Counts::reports_lost`]; the counts themselves are exact, so nothing that is measured depends
 //! on the channel. [`Connection`] is a guard: however a connection ends, dropping it tells so.
+//! [`requests`] of the L7 engine have a channel of their own, so that their number takes no room from
+//! connections.
+
+pub(crate) mod requests;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -17,6 +21,7 @@ use mesh_ebpf::policy::SetId;
 use tokio::sync::mpsc;
 
 use super::counts::{Counts, Gauge};
+use requests::Request;
 
 /// Reports that may wait for the control thread.
 pub(crate) const REPORTS: usize = 4096;
@@ -111,13 +116,25 @@ pub(crate) struct Report {
 #[derive(Debug, Clone)]
 pub(crate) struct Reporter {
     reports: mpsc::Sender<Report>,
+    requests: mpsc::Sender<Request>,
     counts: Arc<Counts>,
 }
 
+/// Where reports come from.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    /// Of connections.
+    pub connections: mpsc::Receiver<Report>,
+    /// Of requests.
+    pub requests: mpsc::Receiver<Request>,
+}
+
 impl Reporter {
-    /// Tells over a channel, and counts.
-    pub(crate) fn new(reports: mpsc::Sender<Report>, counts: Arc<Counts>) -> Self {
-        Self { reports, counts }
+    /// Tells over channels in which so many reports may wait, and counts.
+    pub(crate) fn new(room: usize, counts: Arc<Counts>) -> (Self, Reports) {
+        let (reports, connections) = mpsc::channel(room);
+        let (told, requests) = mpsc::channel(room);
+        (Self { reports, requests: told, counts }, Reports { connections, requests })
     }
 
     /// The counts.
@@ -249,9 +266,8 @@ mod tests {
     use tokio::sync::mpsc;
 
     fn begin(room: usize) -> (Connection, mpsc::Receiver<super::Report>, Reporter) {
-        let (sender, receiver) = mpsc::channel(room);
-        let reporter = Reporter::new(sender, Arc::new(Counts::default()));
-        (reporter.begin(Side::Source, &Arc::from("uid"), None), receiver, reporter)
+        let (reporter, reports) = Reporter::new(room, Arc::new(Counts::default()));
+        (reporter.begin(Side::Source, &Arc::from("uid"), None), reports.connections, reporter)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_ebpf::abi::{FlowRecord, TrueClient};
+use mesh_ebpf::abi::{Behalf, FlowRecord, TrueClient};
 use mesh_ebpf::address::Address;
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::SockRef;
@@ -38,6 +38,11 @@ pub(crate) enum DialError {
         "saying the true client of a delivery: {0}; the mesh's setsockopt program is not attached to this agent's cgroup (`meshctl check`)"
     )]
     Client(#[source] io::Error),
+    /// It would prove nobody at the other end, so it is not made at all.
+    #[error(
+        "saying for which pod a connection is: {0}; the mesh's setsockopt program is not attached to this agent's cgroup (`meshctl check`)"
+    )]
+    Behalf(#[source] io::Error),
     /// Its socket is in the last of relay's descriptors.
     #[error("relay has no open files to spare; raise LimitNOFILE of mesh-agent relay")]
     Exhausted,
@@ -52,6 +57,23 @@ pub(crate) enum DialError {
     Connect(io::Error),
 }
 
+/// What a connection from a pod's namespace is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A tunnel.
+    Tunnel,
+    /// A delivery to the pod: its application sees this client, and closing the socket is a RST from
+    /// the start ([`abort_on_close`]).
+    Delivery(SocketAddr),
+    /// A connection of the pod, that proves it within the node.
+    Behalf {
+        /// An address of the pod.
+        address: IpAddr,
+        /// The rule of its egress set that admitted it.
+        rule: u16,
+    },
+}
+
 /// Where the tunnel's sockets come from.
 pub(crate) trait Sockets: 'static {
     /// What the kernel knows of a connection accepted at an outbound listener; `None` when no
@@ -64,14 +86,18 @@ pub(crate) trait Sockets: 'static {
         Ok(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 
-    /// Connects from the namespace of `pod`. With a `client` it is a delivery to that pod: the
-    /// application sees that client, and closing the socket is a RST from the start
-    /// ([`abort_on_close`]).
+    /// What was connected to.
+    fn local(&self, accepted: &TcpStream) -> io::Result<SocketAddr> {
+        let local = accepted.local_addr()?;
+        Ok(SocketAddr::new(local.ip().to_canonical(), local.port()))
+    }
+
+    /// Connects from the namespace of `pod`.
     fn connect(
         &self,
         pod: &Arc<str>,
         to: SocketAddr,
-        client: Option<SocketAddr>,
+        purpose: Purpose,
     ) -> impl Future<Output = Result<TcpStream, DialError>>;
 
     /// Called about once a second.
@@ -126,14 +152,19 @@ impl Sockets for FromWire {
         &self,
         pod: &Arc<str>,
         to: SocketAddr,
-        client: Option<SocketAddr>,
+        purpose: Purpose,
     ) -> Result<TcpStream, DialError> {
         let socket = self.stocks.take(pod, to.is_ipv6()).await?;
         if !self.files.have_room(&socket) {
             return Err(DialError::Exhausted);
         }
-        if let Some(client) = client {
-            self.deliver(&socket, to.ip(), client)?;
+        match purpose {
+            Purpose::Tunnel => {}
+            Purpose::Delivery(client) => self.deliver(&socket, to.ip(), client)?,
+            Purpose::Behalf { address, rule } => {
+                let behalf = Behalf { address: Address::from(address), rule, reserved: 0 };
+                option::on_behalf(&socket, &behalf).map_err(DialError::Behalf)?;
+            }
         }
         connect(socket, to).await
     }

@@ -27,12 +27,12 @@ use super::copy::abort_on_close;
 use super::counts::Counts;
 use super::limits::{Files, Handshakes};
 use super::report::{Report, Reporter, Stage};
-use super::sockets::{DialError, Sockets};
+use super::sockets::{DialError, Purpose, Sockets};
 use super::{Pod, Worker, inbound, outbound};
 use crate::handover::{PolicySet, uid_hash};
 use crate::relay::resource::{Local, Workload};
 use crate::relay::tls::testing::Authority;
-use crate::relay::world::World;
+use crate::relay::world::{Settled, World};
 
 const NETNS: u64 = 42;
 const PORT: u16 = 8080;
@@ -64,12 +64,20 @@ impl Sockets for Rc<Loopback> {
         Ok(SocketAddr::new(source(), accepted.peer_addr()?.port()))
     }
 
+    fn local(&self, _accepted: &TcpStream) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::new(destination(), TUNNEL_PORT))
+    }
+
     async fn connect(
         &self,
         _pod: &Arc<str>,
         to: SocketAddr,
-        client: Option<SocketAddr>,
+        purpose: Purpose,
     ) -> Result<TcpStream, DialError> {
+        let client = match purpose {
+            Purpose::Delivery(client) => Some(client),
+            Purpose::Tunnel | Purpose::Behalf { .. } => None,
+        };
         self.clients.borrow_mut().extend(client);
         let Some(to) = self.routes.borrow().get(&to).copied() else {
             return Err(DialError::Connect(io::ErrorKind::ConnectionRefused.into()));
@@ -107,26 +115,29 @@ struct Half {
 
 impl Half {
     fn new(authority: &Authority, service_account: &str, files: Files) -> Self {
-        let (sender, reports) = mpsc::channel(4096);
-        let counts = Arc::new(Counts::default());
+        let (reporter, reports) = Reporter::new(4096, Arc::new(Counts::default()));
         let world = World::new();
         world.set_trust_domain(&authority.trust_domain);
+        world.set_local_proof(false);
+        world.set_whole();
         let worker = Worker {
             sockets: Rc::default(),
             world,
             identities: Arc::default(),
             trust: authority.trust(),
-            reporter: Reporter::new(sender, counts),
+            reporter,
             files,
             handshakes: Handshakes::new(Arc::default()),
             tunnels: super::limits::Tunnels::default(),
             scratch: super::copy::Scratch::default(),
             open: Rc::default(),
             pool: super::pool::Pool::default(),
+            engine: crate::relay::engine::Engine::new(crate::relay::engine::limits::Limits::default()),
+            routing: crate::relay::routing::Routing::new(),
             draining: super::closer::Closer::default(),
         };
         worker.identities.give(authority.certificate(service_account));
-        Self { worker: Rc::new(worker), reports }
+        Self { worker: Rc::new(worker), reports: reports.connections }
     }
 
     /// The reason of the next connection that ends.
@@ -187,8 +198,14 @@ impl Scene {
             half.worker.world.learn("teller", &teller);
             half.worker.world.learn("vault", &vault);
         }
-        near.worker.world.settle("uid-teller", Some((&teller, None)));
-        far.worker.world.settle("uid-vault", Some((&vault, None)));
+        near.worker.world.settle(
+            "uid-teller",
+            Some(Settled { workload: &teller, ingress: None, egress: None, rules: None }),
+        );
+        far.worker.world.settle(
+            "uid-vault",
+            Some(Settled { workload: &vault, ingress: None, egress: None, rules: None }),
+        );
         let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (application, out, tunnel) = (listen().await, listen().await, listen().await);
         let scene = Self {
@@ -253,7 +270,10 @@ impl Scene {
     /// The ingress policy of the vault.
     fn police(&self, policy: Option<&PolicySet>) {
         let vault = workload("vault", destination(), 8);
-        self.destination.worker.world.settle("uid-vault", Some((&vault, policy)));
+        self.destination.worker.world.settle(
+            "uid-vault",
+            Some(Settled { workload: &vault, ingress: policy, egress: None, rules: None }),
+        );
     }
 
     /// Why both sides say that the next connection ended.

@@ -13,6 +13,8 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
 use super::{Command, Shared};
+use crate::relay::engine::Engine;
+use crate::relay::engine::limits::Limits;
 use crate::relay::tunnel::channel::Channel;
 use crate::relay::tunnel::closer::Closer;
 use crate::relay::tunnel::copy::Scratch;
@@ -47,6 +49,8 @@ pub(super) fn run(runtime: &Runtime, shared: Shared, commands: mpsc::Receiver<Co
             scratch: Scratch::default(),
             open: Rc::new(Open::default()),
             pool: Pool::default(),
+            engine: Engine::new(Limits::default()),
+            routing: shared.routing,
             draining: Closer::default(),
         });
         spawn_local(judge(Rc::clone(&worker)));
@@ -124,6 +128,7 @@ async fn drain<S: Sockets>(worker: &Worker<S>, within: Duration) {
     let until = Instant::now() + within;
     worker.draining.close(Reason::Draining);
     worker.pool.retire_all();
+    worker.engine.drain();
     let finished = async {
         // Tunnels too: one that is still there may bring such a request.
         while !worker.open.is_empty() {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use mesh_api::{GroupId, SpiffeId};
 use mesh_ebpf::policy::SetId;
 
-use super::{Absent, World};
+use super::{Absent, Settled, World};
+use crate::relay::access::PodRules;
 use crate::relay::compile::denies_all;
-use crate::relay::resource::{Local, Workload};
+use crate::relay::resource::{Local, PodPolicy, Workload};
 
 fn workload(name: &str, address: u8, group: u64) -> Workload {
     Workload {
@@ -74,21 +75,47 @@ fn residents_carry_their_policy_and_share_it() {
     let mut changed = world.changed();
     let (a, b) = (workload("a", 1, 7), workload("b", 2, 7));
     let denies = denies_all();
-    world.settle("uid-a", Some((&a, Some(&denies))));
-    world.settle("uid-b", Some((&b, Some(&denies))));
+    world.settle("uid-a", Some(Settled { workload: &a, ingress: Some(&denies), egress: None, rules: None }));
+    world.settle("uid-b", Some(Settled { workload: &b, ingress: Some(&denies), egress: None, rules: None }));
     assert!(changed.has_changed().unwrap());
     changed.mark_unchanged();
     let (first, second) = (world.resident("uid-a").unwrap(), world.resident("uid-b").unwrap());
     assert!(Arc::ptr_eq(&first.ingress, &second.ingress));
     assert_eq!(first.ingress.id(), denies.id);
-    world.settle("uid-a", Some((&a, None)));
+    world.settle("uid-a", Some(Settled { workload: &a, ingress: None, egress: None, rules: None }));
     assert_eq!(world.resident("uid-a").unwrap().ingress.id(), SetId::EMPTY);
     assert!(changed.has_changed().unwrap());
     let plain = Workload { enrolled: false, ..a };
-    world.settle("uid-a", Some((&plain, None)));
+    world.settle("uid-a", Some(Settled { workload: &plain, ingress: None, egress: None, rules: None }));
     assert!(world.resident("uid-a").is_none());
     world.settle("uid-b", None);
     assert!(world.resident("uid-b").is_none());
+}
+
+#[test]
+fn residents_carry_their_rules_under_every_name() {
+    let world = World::new();
+    world.set_trust_domain("cluster.local");
+    let policy = PodPolicy { pod_uid: "uid-a".into(), ingress: Arc::default(), egress: Arc::default() };
+    let rules = Arc::new(PodRules::new(&policy));
+    let held = || world.resident("uid-a").unwrap().rules.clone();
+    world.settle(
+        "uid-a",
+        Some(Settled { workload: &workload("a", 1, 7), ingress: None, egress: None, rules: Some(&rules) }),
+    );
+    assert!(held().is_some_and(|held| Arc::ptr_eq(&held, &rules)));
+    world.set_trust_domain("bank.example");
+    assert!(held().is_some_and(|held| Arc::ptr_eq(&held, &rules)));
+    world.settle(
+        "uid-a",
+        Some(Settled {
+            workload: &workload("a", 1, 7),
+            ingress: Some(&denies_all()),
+            egress: None,
+            rules: None,
+        }),
+    );
+    assert!(held().is_none());
 }
 
 #[test]
@@ -135,8 +162,8 @@ fn a_set_that_shares_the_id_of_another_is_not_taken_for_it() {
     let denies = denies_all();
     let mut other = denies.clone();
     other.rulings.truncate(1);
-    world.settle("uid-a", Some((&a, Some(&denies))));
-    world.settle("uid-b", Some((&b, Some(&other))));
+    world.settle("uid-a", Some(Settled { workload: &a, ingress: Some(&denies), egress: None, rules: None }));
+    world.settle("uid-b", Some(Settled { workload: &b, ingress: Some(&other), egress: None, rules: None }));
     let (first, second) = (world.resident("uid-a").unwrap(), world.resident("uid-b").unwrap());
     assert_eq!(first.ingress.id(), second.ingress.id());
     assert_ne!(first.ingress, second.ingress);

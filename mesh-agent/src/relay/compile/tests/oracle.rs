@@ -9,16 +9,35 @@ use mesh_ebpf::policy::{Direction, Peer, Question, rule};
 #[derive(Debug, PartialEq)]
 pub(super) struct Expected {
     pub(super) allowed: bool,
+    pub(super) deferred: bool,
     pub(super) audit_denies: bool,
     pub(super) rule: u16,
     pub(super) audit_rule: u16,
     pub(super) mtls: u8,
 }
 
+/// A verdict, or that a rule about requests is met before one that decides (SEMANTICS 5.1).
+#[derive(Clone, Copy, PartialEq)]
+enum Outcome {
+    Allowed,
+    Denied,
+    Deferred,
+}
+
 pub(super) fn decide(direction: Direction, policy: &wire::DirectionPolicy, question: &Question) -> Expected {
-    let (allowed, rule, mtls) = walk(direction, policy, question, false);
-    let (audit_allowed, audit_rule, _) = walk(direction, policy, question, true);
-    Expected { allowed, audit_denies: allowed && !audit_allowed, rule, audit_rule, mtls }
+    let (enforced, rule, mtls) = walk(direction, policy, question, false);
+    let (audited, audit_rule, _) = walk(direction, policy, question, true);
+    let deferred =
+        enforced == Outcome::Deferred || (enforced == Outcome::Allowed && audited == Outcome::Deferred);
+    let allowed = enforced == Outcome::Allowed && !deferred;
+    Expected {
+        allowed,
+        deferred,
+        audit_denies: allowed && audited != Outcome::Allowed,
+        rule,
+        audit_rule,
+        mtls,
+    }
 }
 
 /// Walks the tiers; `audit` takes Audit policies as enforced.
@@ -27,39 +46,52 @@ fn walk(
     policy: &wire::DirectionPolicy,
     question: &Question,
     audit: bool,
-) -> (bool, u16, u8) {
+) -> (Outcome, u16, u8) {
+    let closing = |allowed| if allowed { Outcome::Allowed } else { Outcome::Denied };
     let proven = matches!(question.peer, Peer::Proven(_));
     if policy.require_mtls && question.protocol == 6 && !proven {
-        return (false, rule::MTLS, 0);
+        return (Outcome::Denied, rule::MTLS, 0);
     }
     let of_tier = |tier: wire::Tier| {
         policy.rules.iter().enumerate().filter(move |(_, rule)| {
             rule.tier() == tier && (audit || !rule.audit) && matches(direction, rule, question)
         })
     };
-    let decided = |index: usize, rule: &wire::Rule| {
+    let decided = |(index, rule): (usize, &wire::Rule)| {
         let mtls = if direction == Direction::Egress { rule.mtls as u8 } else { 0 };
-        (rule.action() == wire::Action::Allow, index as u16, mtls)
+        let outcome = match is_by_request(rule) {
+            true => Outcome::Deferred,
+            false => closing(rule.action() == wire::Action::Allow),
+        };
+        (outcome, index as u16, mtls)
     };
     if let Some((index, rule)) = of_tier(wire::Tier::Admin).next()
-        && rule.action() != wire::Action::Pass
+        && (rule.action() != wire::Action::Pass || is_by_request(rule))
     {
-        return decided(index, rule);
+        return decided((index, rule));
     }
-    let denial = of_tier(wire::Tier::Access).find(|(_, rule)| rule.action() == wire::Action::Deny);
-    if let Some((index, rule)) = denial.or_else(|| of_tier(wire::Tier::Access).next()) {
-        return decided(index, rule);
+    let is_final = |rule: &wire::Rule| rule.action() == wire::Action::Deny && !is_by_request(rule);
+    let denial = of_tier(wire::Tier::Access).find(|(_, rule)| is_final(rule));
+    if let Some(found) = denial.or_else(|| of_tier(wire::Tier::Access).next()) {
+        return decided(found);
     }
     if policy.isolated || (audit && policy.isolated_audit) {
-        return (false, rule::ISOLATED, 0);
+        return (Outcome::Denied, rule::ISOLATED, 0);
     }
-    if let Some((index, rule)) = of_tier(wire::Tier::Baseline).next() {
-        return decided(index, rule);
+    if let Some(found) = of_tier(wire::Tier::Baseline).next() {
+        return decided(found);
     }
-    (!policy.default_deny, rule::DEFAULT, 0)
+    (closing(!policy.default_deny), rule::DEFAULT, 0)
+}
+
+fn is_by_request(rule: &wire::Rule) -> bool {
+    !rule.http.is_empty() || !rule.grpc.is_empty()
 }
 
 fn matches(direction: Direction, rule: &wire::Rule, question: &Question) -> bool {
+    if is_by_request(rule) && question.protocol != 6 {
+        return false;
+    }
     let denies = rule.action() == wire::Action::Deny;
     let proven = matches!(question.peer, Peer::Proven(_));
     let wants_proof = direction == Direction::Ingress && rule.mtls() == wire::Mtls::Required;

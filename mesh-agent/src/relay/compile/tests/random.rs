@@ -60,8 +60,9 @@ fn rule(modes: i32) -> impl Strategy<Value = wire::Rule> {
         prop::collection::vec(entry(), 0..3),
         prop::collection::vec(ports(), 0..3),
         0..modes,
+        prop::option::weighted(0.3, any::<bool>()),
     )
-        .prop_map(|(tier, action, audit, peers, ports, mtls)| wire::Rule {
+        .prop_map(|(tier, action, audit, peers, ports, mtls, requests)| wire::Rule {
             tier,
             // Only the Admin tier can pass.
             action: if tier == 1 { action } else { action.min(2) },
@@ -71,6 +72,8 @@ fn rule(modes: i32) -> impl Strategy<Value = wire::Rule> {
             peers,
             ports,
             mtls,
+            http: Vec::from_iter((requests == Some(true)).then(wire::HttpRequests::default)),
+            grpc: Vec::from_iter((requests == Some(false)).then(wire::GrpcRequests::default)),
         })
 }
 

@@ -12,9 +12,11 @@ use super::families::Families;
 use super::signed;
 use crate::relay::tunnel::counts::Counts;
 
+/// Which way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DirectionLabels {
-    direction: &'static str,
+pub(super) struct DirectionLabels {
+    /// Its name.
+    pub direction: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,6 +108,7 @@ impl Tunnel {
     }
 }
 
-fn copy(counter: &Counter, count: &AtomicU64) {
+/// Sets a counter to what was counted elsewhere.
+pub(super) fn copy(counter: &Counter, count: &AtomicU64) {
     counter.inner().store(count.load(Relaxed), Relaxed);
 }

@@ -12,7 +12,7 @@ use super::{SET, World, event, telemetry, total};
 use crate::relay::identity::Standing;
 use crate::relay::resource::{AccessLog, LogFormat, LogLevel};
 use crate::relay::telemetry::record::Record;
-use crate::relay::telemetry::{NodeTrust, Now, Telemetry};
+use crate::relay::telemetry::{Failure, Happened, NodeTrust, Now, Telemetry};
 use crate::relay::tunnel::counts::Counts;
 use crate::relay::tunnel::report::{PeerIdentity, Report, Reporter, Side, Stage};
 
@@ -54,6 +54,13 @@ fn report(side: Side) -> Report {
 
 fn refused(side: Side, reason: Reason) -> Report {
     Report { stage: Stage::Refused, reason, sent: 0, received: 0, ..report(side) }
+}
+
+fn connection(failure: &Failure) -> &Record {
+    match &failure.latest {
+        Happened::Connection(record) => record,
+        Happened::Request(resolved) => panic!("a request: {resolved:?}"),
+    }
 }
 
 fn line(report: &Report, format: LogFormat) -> String {
@@ -159,7 +166,7 @@ fn only_a_policy_denies() {
     }
     assert_eq!(total(&telemetry, "mesh_denied_total"), 0);
     assert_eq!(total(&telemetry, "mesh_tcp_connections_failed_total"), 6);
-    let trouble = telemetry.failures().latest().map(|failure| failure.record.reason);
+    let trouble = telemetry.failures().latest().map(|failure| connection(failure).reason);
     assert!(!trouble.into_iter().any(|reason| reason == Reason::Cancelled), "nobody was refused anything");
     for reason in [
         Reason::PolicyDenied,
@@ -214,9 +221,9 @@ fn what_went_wrong_last_is_remembered_and_repeats_do_not_push_out_others() {
         telemetry.tunnelled(&report, world.context());
     }
     let latest: Vec<_> = telemetry.failures().latest().collect();
-    let told: Vec<_> = latest.iter().map(|failure| (failure.record.reason, failure.count)).collect();
+    let told: Vec<_> = latest.iter().map(|failure| (connection(failure).reason, failure.count)).collect();
     assert_eq!(told, [(Reason::TunnelRefused, 1000), (Reason::PolicyDenied, 1)]);
-    assert_eq!(latest[0].record.source.address.unwrap().1, 20_999, "the latest stands for all");
+    assert_eq!(connection(latest[0]).source.address.unwrap().1, 20_999, "the latest stands for all");
     assert!(latest[0].concerns("bank/teller-1") && latest[0].concerns("bank/vault-1"));
     assert!(!latest[0].concerns("bank/nobody") && !latest[0].concerns("teller-1"));
     for host in 0..=255 {
@@ -231,9 +238,8 @@ fn what_went_wrong_last_is_remembered_and_repeats_do_not_push_out_others() {
 fn the_tunnel_and_certificates_have_metrics_of_their_own() {
     use std::sync::atomic::Ordering::Relaxed;
     let telemetry = telemetry();
-    let (reports, _told) = tokio::sync::mpsc::channel(4);
     let counts = Arc::new(Counts::default());
-    let reporter = Reporter::new(reports, Arc::clone(&counts));
+    let (reporter, _told) = Reporter::new(4, Arc::clone(&counts));
     let _open = reporter.begin(Side::Source, &Arc::from("uid"), None);
     counts.bytes_received.store(9, Relaxed);
     reporter.begin(Side::Destination, &Arc::from("uid"), None).end(Reason::NoClientCertificate, "");

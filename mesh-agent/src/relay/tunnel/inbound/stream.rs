@@ -20,10 +20,13 @@ use crate::relay::tunnel::copy::{End, carry};
 use crate::relay::tunnel::failure::Failure;
 use crate::relay::tunnel::hbone::{self, Connect, status};
 use crate::relay::tunnel::limits::Held;
-use crate::relay::tunnel::open::{Admitted, Place, What};
+use crate::relay::tunnel::octets::Octets;
+use crate::relay::tunnel::open::{Admitted, Carried, Place, Standing, What};
 use crate::relay::tunnel::report::{Connection, PeerIdentity, Side};
+use crate::relay::tunnel::requests::destination::{self, Arrived};
+use crate::relay::tunnel::requests::source::Ended;
 use crate::relay::tunnel::session::Session;
-use crate::relay::tunnel::sockets::Sockets;
+use crate::relay::tunnel::sockets::{Purpose, Sockets};
 use crate::relay::tunnel::{Pod, Worker};
 use crate::relay::world::Resident;
 
@@ -64,7 +67,10 @@ pub(super) async fn serve<S: Sockets>(
         opened = open(&tunnel, &request, &place, &mut connection) => opened,
     };
     let mut socket = match opened {
-        Ok(socket) => socket,
+        Ok(Opened::Application(socket)) => socket,
+        Ok(Opened::Requests(arrived)) => {
+            return by_request(&tunnel, arrived, request, respond, &place, connection).await;
+        }
         Err(failure) => {
             let answer = hbone::refusal(&status::refusal(failure.reason), &failure.detail);
             // A peer that has gone does not hear it.
@@ -105,13 +111,54 @@ fn reset(send: &mut SendStream<Bytes>, end: &End) {
     }
 }
 
+/// What a request led to.
+enum Opened {
+    /// A connection to the application.
+    Application(TcpStream),
+    /// The policy asks about requests: the application is connected to when one may be.
+    Requests(Arrived),
+}
+
+/// Serves what is in the stream by request.
+async fn by_request<S: Sockets>(
+    tunnel: &Tunnel<S>,
+    arrived: Arrived,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    place: &Place,
+    mut connection: Connection,
+) {
+    let send = match respond.send_response(Response::new(()), false) {
+        Ok(send) => send,
+        Err(error) => return connection.end(Reason::PeerFailed, format!("the tunnel was lost: {error}")),
+    };
+    let stream = Box::new(Octets::accepted(send, request.into_body()));
+    let Some(resident) = tunnel.worker.world.resident(&tunnel.pod.uid) else {
+        return connection.end(Reason::EndpointGone, "discovery does not know the pod as enrolled");
+    };
+    let served =
+        destination::serve((&tunnel.worker, &tunnel.pod, &resident), stream, arrived, place, &mut connection);
+    let ended = tokio::select! {
+        biased;
+        reason = place.closer().closed() => Ended::Octets(Failure::new(reason, "closed by this node")),
+        reason = tunnel.closer.closed() => {
+            Ended::Octets(Failure::new(reason, "the tunnel was closed by this node"))
+        }
+        ended = served => ended,
+    };
+    match ended {
+        Ended::Requests => connection.forget(),
+        Ended::Octets(failure) => connection.end(failure.reason, &*failure.detail),
+    }
+}
+
 /// Judges the request and connects to the application.
 async fn open<S: Sockets>(
     tunnel: &Tunnel<S>,
     request: &Request<RecvStream>,
     place: &Place,
     connection: &mut Connection,
-) -> Result<TcpStream, Failure> {
+) -> Result<Opened, Failure> {
     let bad = |detail: String| Failure::new(Reason::BadRequest, detail);
     let Connect { authority, forwarded } = hbone::parse(request).map_err(|error| bad(error.to_string()))?;
     connection.report.destination = Some(authority);
@@ -135,24 +182,32 @@ async fn open<S: Sockets>(
             "`:authority` {authority} and the client {client} are not of one address family: the client cannot be shown to the application"
         )));
     }
-    let admitted =
-        Admitted { address: tunnel.peer.ip(), id: Arc::clone(&tunnel.session.id), port: authority.port() };
+    let mut admitted = Admitted {
+        address: tunnel.peer.ip(),
+        standing: Standing::Named(Arc::clone(&tunnel.session.id)),
+        port: authority.port(),
+        carried: Carried::Octets,
+    };
     let verdict = tunnel.worker.judge(&resident, &admitted);
     connection.report.set = resident.ingress.id();
     connection.report.rule = verdict.rule;
+    if verdict.deferred {
+        admitted.carried = Carried::Requests;
+        return Ok(Opened::Requests(Arrived { admitted, client, to: authority }));
+    }
     if !verdict.allowed {
-        return Err(denied(&resident, verdict.rule, &admitted));
+        return Err(denied(&resident, verdict.rule, &tunnel.session, &admitted));
     }
     connection.report.audit_rule = verdict.audit_denies.then_some(verdict.audit_rule);
     // From here on a change of policy finds it, also while it connects.
     place.admit(admitted);
-    let delivery = tunnel.worker.sockets.connect(&tunnel.pod.uid, authority, Some(client)).await;
+    let delivery = tunnel.worker.sockets.connect(&tunnel.pod.uid, authority, Purpose::Delivery(client)).await;
     let delivery = delivery.map_err(|error| Failure::of_delivery(&error, authority))?;
     let held = tunnel.worker.open.held(&tunnel.pod.uid);
     // This connection is among what is held already.
     let before = Held { by_pod: held.by_pod.saturating_sub(1), ..held };
     tunnel.worker.spare(&delivery, before)?;
-    Ok(delivery)
+    Ok(Opened::Application(delivery))
 }
 
 /// One of the pod's own addresses, and one that leads to nothing else (SEMANTICS 7.8).
@@ -175,7 +230,7 @@ fn client(peer: SocketAddr, forwarded: Option<SocketAddr>) -> SocketAddr {
 }
 
 /// The peer is proven, so it may know which rule it was (SEMANTICS 5.8).
-fn denied(resident: &Resident, number: u16, admitted: &Admitted) -> Failure {
+fn denied(resident: &Resident, number: u16, session: &Session, admitted: &Admitted) -> Failure {
     let reason = Reason::of_rule(number);
     let by = match (resident.ingress.rule(number), number) {
         (Some((policy, rule)), _) => format!("{policy} {rule}"),
@@ -183,7 +238,7 @@ fn denied(resident: &Resident, number: u16, admitted: &Admitted) -> Failure {
         (None, rule::MISSING) => "its policy, which is not there yet".to_owned(),
         (None, _) => "policy".to_owned(),
     };
-    let Admitted { id, address, port } = admitted;
+    let (id, Admitted { address, port, .. }) = (&session.id, admitted);
     Failure::new(
         reason,
         format!("{id} at {address} may not reach {}/{} port {port}: {by}", resident.namespace, resident.name),

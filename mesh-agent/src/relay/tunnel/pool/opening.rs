@@ -27,7 +27,7 @@ use crate::relay::tunnel::session::{
     CONNECTION_WINDOW, FAREWELL_WITHIN, FRAME, HANDSHAKE_WITHIN, HEADERS, SEND_BUFFER, STREAM_WINDOW,
     Session, silent,
 };
-use crate::relay::tunnel::sockets::Sockets;
+use crate::relay::tunnel::sockets::{Purpose, Sockets};
 use crate::relay::tunnel::watched::Watched;
 
 /// Makes a tunnel of `key` and puts it into the pool.
@@ -43,8 +43,11 @@ pub(super) async fn open<S: Sockets>(
         .map_err(|error| Failure::new(Reason::RelayExhausted, error.to_string()))?;
     let counts = worker.reporter.counts();
     let under_way = Gauge::hold(counts, |counts| &counts.handshakes_under_way);
-    let socket =
-        worker.sockets.connect(&key.pod, to, None).await.map_err(|error| Failure::of_tunnel(&error, to))?;
+    let socket = worker
+        .sockets
+        .connect(&key.pod, to, Purpose::Tunnel)
+        .await
+        .map_err(|error| Failure::of_tunnel(&error, to))?;
     let config = tls::client_config(&certificate, &worker.trust, BTreeSet::clone(&key.expected));
     let greeting =
         TlsConnector::from(config).connect(tls::server_name(key.destination), ReadAhead::new(socket));

@@ -20,6 +20,7 @@ use crate::relay::tls::testing::{Authority, HOUR, Wanted};
 use crate::relay::tls::{client_config, server_name};
 use crate::relay::tunnel::limits::Files;
 use crate::relay::tunnel::report::Stage;
+use crate::relay::world::Settled;
 
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
@@ -45,6 +46,7 @@ fn allows(groups: impl IntoIterator<Item = u64>) -> crate::handover::PolicySet {
         peers: vec![Entry::Groups(groups.into_iter().collect())],
         ports: Vec::new(),
         mtls: Mtls::Preferred,
+        requests: mesh_l7::access::rule::Requests::All,
     };
     let policy = DirectionPolicy { rules: vec![rule], isolated: true, ..DirectionPolicy::default() };
     compile(Direction::Ingress, &policy).unwrap()
@@ -267,7 +269,11 @@ fn a_delivery_into_the_last_files_is_refused_and_counted() {
 fn a_client_of_another_address_family_is_not_made_up() {
     scene(async |mut scene| {
         let dual = Workload { addresses: vec![destination(), V6.into()], ..workload("vault", V6.into(), 8) };
-        scene.destination.worker.world.settle("uid-vault", Some((&dual, None)));
+        scene
+            .destination
+            .worker
+            .world
+            .settle("uid-vault", Some(Settled { workload: &dual, ingress: None, egress: None, rules: None }));
         let status = status_of(&scene, Method::CONNECT, &format!("[{V6}]:8080")).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         let report = scene.destination.ended().await;
