@@ -4,7 +4,7 @@
 mod abuse;
 mod authority;
 mod client;
-mod credentials;
+pub(crate) mod credentials;
 pub mod frame;
 pub mod hpack;
 mod huffman;

@@ -4,6 +4,7 @@
 mod call;
 mod echo;
 mod held;
+mod http;
 mod observe;
 mod played;
 mod table;
@@ -23,6 +24,7 @@ use serde_yaml_ng::Value;
 pub use call::{Answer, Failed, Outcome};
 pub use echo::{Echo, echo, namespace, plain_namespace};
 pub use held::{Held, ends};
+pub use http::web;
 pub use observe::{Condition, Denial};
 pub use played::{PLAYED, played, played_as};
 pub use table::Expect;
@@ -105,7 +107,7 @@ impl Trial {
     }
 
     /// Writes a file of manifests and waits until its pods are ready and in the mesh as they ask, their echo servers
-    /// listen, and its policies are in force. What the file had before and has no longer is gone.
+    /// listen, its policies are in force and its routes accepted or refused. What the file had before and has no longer is gone.
     ///
     /// # Panics
     /// If that takes too long.
@@ -123,7 +125,7 @@ impl Trial {
         self.put(file, all.join("\n---\n"));
     }
 
-    /// Writes a file without waiting; policies get a generation, which their status will show.
+    /// Writes a file without waiting; policies and routes get a generation, which their status will show.
     ///
     /// # Panics
     /// If it is no YAML.
@@ -136,7 +138,7 @@ impl Trial {
             if value.is_null() {
                 continue;
             }
-            if is_mesh(&value)
+            if has_status(&value)
                 && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_mapping_mut)
             {
                 metadata.insert("generation".into(), generation.into());
@@ -286,9 +288,13 @@ impl Trial {
             let key = format!("{}/{name}", if namespace.is_empty() { "default" } else { namespace });
             match text(document, "kind") {
                 "Pod" => self.wait_pod(&key, document),
-                kind if is_mesh(document) => {
+                kind if has_status(document) => {
                     let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or_default();
-                    self.wait_programmed(kind, &key, generation);
+                    if kind.ends_with("Route") {
+                        self.wait_judged(kind, &key, generation);
+                    } else {
+                        self.wait_programmed(kind, &key, generation);
+                    }
                 }
                 _ => {}
             }
@@ -334,8 +340,10 @@ impl Trial {
     }
 }
 
-fn is_mesh(document: &Value) -> bool {
-    text(document, "apiVersion").starts_with("mesh.internal/")
+/// Whether the mesh says of the object what became of it.
+fn has_status(document: &Value) -> bool {
+    let groups = ["mesh.internal/", "gateway.networking.k8s.io/"];
+    groups.iter().any(|group| text(document, "apiVersion").starts_with(group))
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {

@@ -1,5 +1,7 @@
 //! `cluster`: builds what a real Kubernetes needs and hands over to `mesh-cluster`.
 
+pub(crate) mod definitions;
+pub(crate) mod fingerprint;
 mod programs;
 
 use std::{path::PathBuf, process::Command};
@@ -8,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 use crate::{
-    images, process,
+    conformance, images, process,
     suites::{self, Choice},
     testbed,
     tools::packages,
@@ -44,24 +46,29 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-struct UpArgs {
+pub(crate) struct UpArgs {
     /// How many nodes
-    #[arg(long, default_value = "2")]
+    #[arg(long, default_value = NODES)]
     nodes: String,
     /// How kube-proxy implements Services: nftables or iptables
-    #[arg(long, default_value = "nftables")]
+    #[arg(long, default_value = PROXY)]
     proxy: String,
+}
+
+/// What a cluster is unless somebody says otherwise.
+const NODES: &str = "2";
+const PROXY: &str = "nftables";
+
+impl Default for UpArgs {
+    fn default() -> Self {
+        Self { nodes: NODES.to_owned(), proxy: PROXY.to_owned() }
+    }
 }
 
 /// Runs one of the commands.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.action {
-        Action::Up(args) => {
-            build()?;
-            let images = images::for_tests()?;
-            process::run(&mut cluster(&["up", "--nodes", &args.nodes, "--proxy", &args.proxy]))?;
-            images.iter().try_for_each(|image| process::run(cluster(&["load"]).arg(image)))
-        }
+        Action::Up(args) => up(args),
         Action::Load { image } => {
             let image =
                 std::path::absolute(image).with_context(|| format!("cannot find {}", image.display()))?;
@@ -83,32 +90,57 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// Brings the cluster up, with the mesh's images on every node.
+pub(crate) fn up(args: &UpArgs) -> Result<()> {
+    build()?;
+    let images = images::for_tests()?;
+    process::run(&mut cluster(&["up", "--nodes", &args.nodes, "--proxy", &args.proxy]))?;
+    images.iter().try_for_each(|image| process::run(cluster(&["load"]).arg(image)))
+}
+
+/// Takes it down.
+pub(crate) fn down() -> Result<()> {
+    process::run(&mut cluster(&["down"]))
+}
+
+/// Whether one is up here.
+pub(crate) fn is_up() -> bool {
+    workspace::root().join("target/cluster/kubeconfig").exists()
+}
+
 /// Says at once why [`check`] would not be done.
 pub(crate) fn can_be_checked() -> Result<()> {
-    let kubeconfig = workspace::root().join("target/cluster/kubeconfig");
     anyhow::ensure!(
-        !kubeconfig.exists(),
+        !is_up(),
         "a cluster is up here, and the tests bring up their own; take it down: cargo xtask cluster down"
     );
+    conformance::can_be_had()?;
+    definitions::can_be_had()?;
     programs::can_be_had()
 }
 
 /// Runs the tests that need a Kubernetes: on one that comes and goes with each, then those of the mesh on one that stays
-/// for all of them. Gives the number of tests that were run.
+/// for all of them, at last the Gateway API's. Gives the number of tests that were run, of which those are one.
 pub(crate) fn check(filter: Option<&str>) -> Result<usize> {
     can_be_checked()?;
     build()?;
     let _ = images::for_tests()?;
     let tested =
         suites::run(&["--test", "cluster", "--test", "kubernetes"], Choice { filter, ignored: true }, 1);
-    let down = process::run(&mut cluster(&["down"]));
-    tested.and_then(|tests| down.map(|()| tests))
+    let conformed = match filter {
+        Some(part) if !conformance::NAME.contains(part) => Ok(0),
+        _ => conformance::on_cluster(&conformance::Args::ONCE).map(|()| 1),
+    };
+    let down = down();
+    let tests = tested? + conformed?;
+    down.map(|()| tests)
 }
 
 fn build() -> Result<()> {
     packages::install(packages::TESTBED)?;
     packages::install(packages::CLUSTER)?;
     programs::ensure()?;
+    definitions::ensure()?;
     testbed::build(false)
 }
 

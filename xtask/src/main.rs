@@ -3,9 +3,11 @@
 
 mod bench;
 mod cluster;
+mod conformance;
 mod crds;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod helm;
 mod images;
 mod lint;
@@ -44,6 +46,10 @@ enum Command {
     Demo(demo::Args),
     /// Bring up a real Kubernetes on this machine, use it, and take it down
     Cluster(cluster::Args),
+    /// Run the Gateway API's conformance suite against the mesh on a real Kubernetes (needs root)
+    Conformance(conformance::Args),
+    /// Throw generated octets at what decides about requests
+    Fuzz(fuzz::Args),
     /// Build the images of agent, controller and CLI as OCI archives, without a registry
     Images(images::Args),
     /// Write what in deploy/ is made from the Rust types: custom resource definitions, schema, install.yaml
@@ -74,6 +80,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Down(args) => testbed::down(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Cluster(args) => cluster::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Helm(args) => helm::run(&args),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    cluster, process,
+    cluster, fuzz, process,
     suites::{self, Choice},
     testbed,
     tools::packages,
@@ -28,6 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let mut cargo = process::cargo();
         process::run(cargo.args(["test", "--quiet", "--workspace"]).args(kind).args(&args.filter))?;
     }
+    fuzz::run(&fuzz::Args::default())?;
     let choice = Choice { filter: args.filter.as_deref(), ignored: false };
     let on_testbeds = suites::run(&["--test", "*"], choice, SIDE_BY_SIDE);
     let on_kubernetes = cluster::check(args.filter.as_deref());

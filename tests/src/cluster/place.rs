@@ -49,6 +49,12 @@ impl Place {
         self.target.join("programs")
     }
 
+    /// The Gateway API's definitions, one file each, of the version that is tested with.
+    #[must_use]
+    pub fn definitions(&self) -> PathBuf {
+        self.target.join("definitions")
+    }
+
     /// The images that every node begins with.
     pub(super) fn images(&self) -> PathBuf {
         self.target.join("images")

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Error, Kubectl,
     control::{self, Trust},
+    definitions::define,
     error::io,
     image::{self, Image},
     leftovers, load, network,
@@ -90,6 +91,7 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Error> {
         let part = Part { machine: node, daemon: "kubelet", purpose: "report the node as Ready" };
         part.wait(LONGEST, || waited(&kubectl, &["--for=condition=Ready", "node", node]))?;
     }
+    define(&kubectl, &place.definitions())?;
     dns_available(&kubectl)?;
     // The first pods need it.
     let account = ["--for=create", "--namespace=default", "serviceaccount/default"];

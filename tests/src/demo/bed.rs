@@ -101,6 +101,9 @@ pub(super) trait Bed: fmt::Debug {
     /// Begins to capture on the bridge that joins the nodes.
     fn capture(&self, limit: usize) -> Result<Capture, Error>;
 
+    /// How long an object that was applied or deleted may take to hold. An idle machine needs a tenth of it.
+    fn change_within(&self) -> Duration;
+
     /// What the mesh's processes last said.
     fn logs(&self) -> String;
 

@@ -1,9 +1,10 @@
 //! The claims, in the order they are shown: first what holds of one connection, then what holds when something
-//! changes, then the same between nodes, last what holds when parts of the mesh are gone, and when all of it is.
+//! changes, then the same between nodes, then of requests, last what holds when parts of the mesh are gone, and when all of it is.
 
 mod addresses;
 mod audit;
 mod can;
+mod canary;
 mod change;
 mod controller;
 mod denied;
@@ -13,10 +14,14 @@ mod enrolment;
 mod names;
 mod probes;
 mod relay;
+mod requests_denied;
 mod reuse;
 mod rotation;
+mod routed;
 mod scraped;
+mod storefront;
 mod survival;
+mod unrouted;
 
 use super::{Error, evidence::Evidence, stage::Stage};
 
@@ -63,6 +68,22 @@ pub(super) const ALL: &[Claim] = &[
     Claim {
         title: "A pod that takes over a dead pod's address gets none of its connections: it has another name",
         show: reuse::show,
+    },
+    Claim {
+        title: "Requests are split 90 to 10, and shifted to 0 to 100 while they go on: none fails",
+        show: canary::show,
+    },
+    Claim {
+        title: "Routes go by headers, rewrite, redirect, copy, and hide a failing backend by trying again",
+        show: routed::show,
+    },
+    Claim {
+        title: "A policy about requests answers 403 and names the rule, on both nodes",
+        show: requests_denied::show,
+    },
+    Claim {
+        title: "With the last route deleted the next connection is the kernel's alone again",
+        show: unrouted::show,
     },
     Claim { title: "`meshctl can` says what the data path does", show: can::show },
     Claim { title: "One scrape shows all of it", show: scraped::show },

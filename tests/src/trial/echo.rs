@@ -1,4 +1,4 @@
-//! Manifests of pods that run `mesh-echo`, as short as a test's table.
+//! Manifests of pods that run `mesh-echo` or another server, as short as a test's table.
 
 use std::fmt::{self, Write as _};
 
@@ -21,6 +21,7 @@ pub struct Echo {
     container: Vec<String>,
     spec: Vec<String>,
     unready: bool,
+    program: &'static str,
 }
 
 /// A pod on `node-1` that is enrolled, has the label `app: NAME` and serves TCP at 8080.
@@ -38,6 +39,7 @@ pub fn echo(namespace: &str, name: &str) -> Echo {
         container: Vec::new(),
         spec: Vec::new(),
         unready: false,
+        program: "mesh-echo",
     }
 }
 
@@ -54,11 +56,11 @@ pub fn plain_namespace(name: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
 }
 
-/// Whether what a pod runs first is an echo server, which says so once it listens.
+/// Whether what a pod runs first is a server that says so once it listens.
 pub(super) fn is_server(pod: &Value) -> bool {
     let command = || pod.get("spec")?.get("containers")?.get(0)?.get("command")?.as_sequence();
     let words: Vec<&str> = command().into_iter().flatten().filter_map(Value::as_str).collect();
-    words.starts_with(&["mesh-echo", "server"])
+    words.starts_with(&["mesh-echo", "server"]) || words.starts_with(&["mesh-http", "server"])
 }
 
 impl Echo {
@@ -88,6 +90,13 @@ impl Echo {
     #[must_use]
     pub fn plain(mut self) -> Self {
         self.enrolled = false;
+        self
+    }
+
+    /// Runs the server of this program.
+    #[must_use]
+    pub(super) fn program(mut self, program: &'static str) -> Self {
+        self.program = program;
         self
     }
 
@@ -162,7 +171,8 @@ impl fmt::Display for Echo {
         let command: Vec<String> = self.arguments.iter().map(|argument| format!("{argument:?}")).collect();
         writeln!(
             f,
-            "  containers:\n  - name: echo\n    command: [mesh-echo, server, {}]",
+            "  containers:\n  - name: echo\n    command: [{}, server, {}]",
+            self.program,
             command.join(", ")
         )?;
         if !self.ports.is_empty() {

@@ -24,6 +24,18 @@ pub struct Condition {
     pub generation: i64,
 }
 
+impl Condition {
+    /// An entry of `conditions`.
+    pub(super) fn read(entry: &Value) -> Self {
+        Self {
+            status: text(entry, "status").to_owned(),
+            reason: text(entry, "reason").to_owned(),
+            message: text(entry, "message").to_owned(),
+            generation: entry.get("observedGeneration").and_then(Value::as_i64).unwrap_or_default(),
+        }
+    }
+}
+
 /// A line of the access log that is no allowed connection.
 #[derive(Debug, Clone)]
 pub struct Denial {
@@ -49,12 +61,7 @@ impl Trial {
         let status = self.status(kind, key)?;
         let conditions = status.get("status")?.get("conditions")?.as_sequence()?;
         let found = conditions.iter().find(|entry| text(entry, "type") == condition)?;
-        Some(Condition {
-            status: text(found, "status").to_owned(),
-            reason: text(found, "reason").to_owned(),
-            message: text(found, "message").to_owned(),
-            generation: found.get("observedGeneration").and_then(Value::as_i64).unwrap_or_default(),
-        })
+        Some(Condition::read(found))
     }
 
     /// The status file of an object.

@@ -129,14 +129,14 @@ fn kinds_that_are_not_built_or_not_known_are_refused_by_name() {
     says(cluster, "TrafficPolicy", "kinds/x", "Accepted", "KindNotBuilt", &["TrafficPolicy"]);
     cluster.write_raw("kinds-misspelt", &mesh("AccesPolicy"));
     says(cluster, "AccesPolicy", "kinds/x", "Accepted", "UnknownKind", &["AccesPolicy", "AccessPolicy"]);
-    let route = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: x, namespace: kinds}, spec: {}}";
-    cluster.write_raw("kinds-route", route);
-    says(cluster, "HTTPRoute", "kinds/x", "Accepted", "KindNotBuilt", &["HTTPRoute"]);
+    let backend = "{apiVersion: gateway.networking.x-k8s.io/v1alpha1, kind: XBackend, metadata: {name: x, namespace: kinds}, spec: {}}";
+    cluster.write_raw("kinds-backend", backend);
+    says(cluster, "XBackend", "kinds/x", "Accepted", "KindNotBuilt", &["XBackend"]);
     cluster
         .write_raw("kinds-foreign", "{apiVersion: v1, kind: Servise, metadata: {name: x, namespace: kinds}}");
     says(cluster, "Servise", "kinds/x", "Accepted", "UnknownKind", &["Servise"]);
     still_works("kinds");
-    ["kinds-unbuilt", "kinds-misspelt", "kinds-route", "kinds-foreign"]
+    ["kinds-unbuilt", "kinds-misspelt", "kinds-backend", "kinds-foreign"]
         .iter()
         .for_each(|file| cluster.remove(file));
 }

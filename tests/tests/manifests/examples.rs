@@ -21,7 +21,7 @@ impl Drop for Controller {
     }
 }
 
-/// Documentation: every object of ours in `docs/examples` is accepted.
+/// Documentation: every object of ours and every route in `docs/examples` is accepted.
 #[test]
 fn the_documented_manifests_are_accepted() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples");
@@ -36,7 +36,9 @@ fn the_documented_manifests_are_accepted() {
         for document in serde_yaml_ng::Deserializer::from_str(&text) {
             let document = Value::deserialize(document).unwrap();
             let field = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
-            if !field(&document, "apiVersion").starts_with("mesh.internal/") {
+            let version = field(&document, "apiVersion");
+            let is_route = version.starts_with("gateway.networking.k8s.io/");
+            if !is_route && !version.starts_with("mesh.internal/") {
                 continue;
             }
             let (kind, metadata) = (field(&document, "kind"), &document["metadata"]);
@@ -49,14 +51,24 @@ fn the_documented_manifests_are_accepted() {
             let status = run.path().join("status").join(&kind).join(file);
             let conditions = eventually(&format!("{}", status.display()), SOON, || {
                 let status: Value = serde_yaml_ng::from_str(&fs::read_to_string(&status).ok()?).ok()?;
-                status["status"]["conditions"].as_sequence().cloned()
+                let status = &status["status"];
+                let of = if is_route { &status["parents"][0]["conditions"] } else { &status["conditions"] };
+                of.as_sequence().cloned()
             });
-            let accepted = conditions.iter().find(|condition| condition["type"] == "Accepted").unwrap();
-            assert_eq!(accepted["status"], "True", "{}: {accepted:?}", path.display());
+            for wanted in ["Accepted", "ResolvedRefs"].into_iter().take(1 + usize::from(is_route)) {
+                let found = conditions.iter().find(|condition| condition["type"] == wanted).unwrap();
+                assert_eq!(found["status"], "True", "{}: {found:?}", path.display());
+            }
+            let partial = conditions.iter().find(|condition| condition["type"] == "PartiallyInvalid");
+            assert!(
+                partial.is_none_or(|partial| partial["status"] != "True"),
+                "{}: {partial:?}",
+                path.display()
+            );
             checked += 1;
         }
     }
-    assert!(checked >= 8, "only {checked} objects in {}", examples.display());
+    assert!(checked >= 16, "only {checked} objects in {}", examples.display());
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -114,8 +114,6 @@ fn fields_that_are_not_built_are_refused_by_name_and_fail_closed() {
     let cluster = cluster();
     cluster.put_all("unbuilt", &[&echo("unbuilt", "server").serve("--tcp 8081"), &echo("unbuilt", "client")]);
     for (field, value) in [
-        ("http", "[{methods: [GET]}]"),
-        ("grpc", "[{service: bank.Vault, method: Open}]"),
         ("jwt", "{issuer: 'https://idp.example', audiences: [bank]}"),
         ("limit", "{requests: 100, per: 1s, burst: 50, by: Source}"),
     ] {

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -11,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::fingerprint;
 use crate::{process, workspace};
 
 /// What the programs are built from, in `tests/cluster`.
@@ -32,7 +32,7 @@ impl Wanted {
     fn read() -> Result<Self> {
         let source = workspace::root().join("tests/cluster");
         let version = version(&source)?;
-        let fingerprint = fingerprint(&source, &version)?;
+        let fingerprint = fingerprint::of(&source, &SOURCES, &linking(&version))?;
         Ok(Self { programs: workspace::root().join("target/cluster/programs"), source, version, fingerprint })
     }
 
@@ -43,7 +43,7 @@ impl Wanted {
 
     /// Whether they are there. If not, they can be built, or it is an error.
     fn is_built(&self) -> Result<bool> {
-        if fs::read_to_string(self.built()).is_ok_and(|text| text == self.fingerprint) {
+        if fingerprint::is_in(&self.built(), &self.fingerprint) {
             return Ok(true);
         }
         ensure!(
@@ -108,15 +108,4 @@ fn linking(version: &str) -> String {
     format!(
         "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
     )
-}
-
-/// Changes whenever the programs would.
-fn fingerprint(source: &Path, version: &str) -> Result<String> {
-    let mut hasher = DefaultHasher::new();
-    linking(version).hash(&mut hasher);
-    for file in SOURCES {
-        let path = source.join(file);
-        fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?.hash(&mut hasher);
-    }
-    Ok(format!("{:016x}\n", hasher.finish()))
 }

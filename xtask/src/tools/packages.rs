@@ -14,6 +14,9 @@ pub(crate) const BPF_COMPILER: &[&str] =
 pub(crate) const BPF_LINKER: &[&str] =
     &["llvm-22-dev", "libpolly-22-dev", "g++", "zlib1g-dev", "libzstd-dev"];
 
+/// What the fuzzer's own engine is compiled with.
+pub(crate) const FUZZER: &[&str] = &["g++"];
+
 /// Programs that the testbed, the tests and the benchmark run.
 pub(crate) const TESTBED: &[&str] = &["nftables", "iproute2", "iperf3", "procps", "util-linux"];
 

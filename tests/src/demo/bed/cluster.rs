@@ -256,6 +256,10 @@ impl Bed for OnCluster {
         Ok(Capture::within(self.cluster.fabric(), limit)?)
     }
 
+    fn change_within(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
     fn logs(&self) -> String {
         let mut said = vec![self.log_of(CONTROLLER, "control")];
         for node in NODES {
@@ -275,13 +279,15 @@ impl Bed for OnCluster {
     }
 }
 
-/// What the services run: this program and `mesh-echo`.
+/// What the services run: this program, `mesh-echo` and `mesh-http`.
 fn image() -> Result<Image, Error> {
     let ours = std::env::current_exe().map_err(Error::io("find our own program"))?;
     let mut image = Image::of_program(IMAGE, &ours)?;
-    let echo = beside("mesh-echo")?;
-    image.take_libraries(&echo);
-    image.files.push((echo, "/usr/bin/mesh-echo".into()));
+    for name in ["mesh-echo", "mesh-http"] {
+        let program = beside(name)?;
+        image.take_libraries(&program);
+        image.files.push((program, format!("/usr/bin/{name}").into()));
+    }
     image.entrypoint = vec!["mesh-echo".to_owned()];
     Ok(image)
 }

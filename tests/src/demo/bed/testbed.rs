@@ -156,6 +156,10 @@ impl Bed for OnTestbed {
         Ok(Capture::begin(self.testbed()?.layout(), limit)?)
     }
 
+    fn change_within(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
     fn logs(&self) -> String {
         let Some(testbed) = &self.testbed else { return String::new() };
         let mut names = vec![CONTROLLER.to_owned()];

@@ -219,14 +219,57 @@ pub(super) fn by_hand() -> Vec<Broken> {
     let mut shared: Vec<(String, Value, Expected, &str)> = Vec::new();
     for direction in ["ingress", "egress"] {
         let peers = if direction == "ingress" { "from" } else { "to" };
-        for (field, value) in [
-            ("http", json!([{"methods": ["GET"]}])),
-            ("grpc", json!([{"service": "bank.Vault"}])),
-            ("jwt", json!({"issuer": "https://idp.example"})),
-            ("limit", json!({"requests": 100})),
-        ] {
+        for (field, value) in
+            [("jwt", json!({"issuer": "https://idp.example"})), ("limit", json!({"requests": 100}))]
+        {
             let (_, spec) = rule(direction, json!({field: value, "ports": [{"port": 80}]}));
             shared.push((format!("{field} is not built"), spec, Expected::Refused, field));
+        }
+        for (what, ports, entry, expected, named) in [
+            ("requests without ports", json!(null), json!({"methods": ["GET"]}), Expected::Refused, "ports"),
+            (
+                "requests on UDP",
+                json!([{"port": 53, "protocol": "UDP"}]),
+                json!({"methods": ["GET"]}),
+                Expected::Refused,
+                "TCP",
+            ),
+            ("no requests", json!([{"port": 80}]), json!({}), Expected::Refused, "http"),
+            (
+                "a path in two ways",
+                json!([{"port": 80}]),
+                json!({"paths": [{"exact": "/a", "prefix": "/a"}]}),
+                Expected::Refused,
+                "paths",
+            ),
+            (
+                "a header that is not there",
+                json!([{"port": 80}]),
+                json!({"headers": [{"name": "a", "present": false}]}),
+                Expected::Refused,
+                "present",
+            ),
+            (
+                "an expression that is none",
+                json!([{"port": 80}]),
+                json!({"paths": [{"regex": "("}]}),
+                Expected::Told("Accepted"),
+                "paths[0].regex",
+            ),
+            (
+                "a path that is not normalised",
+                json!([{"port": 80}]),
+                json!({"paths": [{"prefix": "/a/../b"}]}),
+                Expected::Told("Accepted"),
+                "paths[0].prefix",
+            ),
+        ] {
+            let mut of_requests = json!({"http": [entry]});
+            if !ports.is_null() {
+                of_requests["ports"] = ports;
+            }
+            let (_, spec) = rule(direction, of_requests);
+            shared.push((what.to_owned(), spec, expected, named));
         }
         for (what, ports) in [
             ("a range that ends before it begins", json!([{"port": 9000, "endPort": 8999}])),

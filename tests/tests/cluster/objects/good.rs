@@ -65,7 +65,7 @@ pub(super) fn places<'a>(schema: &'a Value, path: &mut Vec<Step>, found: &mut Ve
     };
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         // What is not built is refused whatever it says.
-        if !["http", "grpc", "jwt", "limit", "fqdns"].contains(&name.as_str()) {
+        if !["jwt", "limit", "fqdns"].contains(&name.as_str()) {
             below(Step::Field(name.clone()), field, path, found);
         }
     }
@@ -118,6 +118,20 @@ fn object(schema: &Value, wanted: Option<(&str, Value)>, numbers: &mut Numbers) 
     if known("operator") {
         needed.push("values");
     }
+    // Requests are on ports, an entry names some, and a path or a header is compared in one way.
+    if object.contains_key("http") || object.contains_key("grpc") {
+        needed.push("ports");
+    }
+    if known("methods") && object.is_empty() {
+        needed.push("methods");
+    }
+    if lacks(&object, &["service", "method"]) {
+        needed.push("service");
+    }
+    let ways = ["exact", "prefix", "regex", "present"];
+    if known("exact") && !ways.iter().any(|way| object.contains_key(*way)) {
+        needed.push("exact");
+    }
     for field in needed {
         if !object.contains_key(field) {
             object.insert(field.to_owned(), good(&schema["properties"][field], field, &[], numbers));
@@ -139,7 +153,7 @@ fn scalar(schema: &Value, name: &str, numbers: &mut Numbers) -> Value {
         return json!(1 + number);
     }
     match schema["type"].as_str() {
-        Some("boolean") => json!(number.is_multiple_of(2)),
+        Some("boolean") => json!(name == "present" || number.is_multiple_of(2)),
         Some("integer") => json!(501 + number),
         _ => match (name, schema["format"].as_str()) {
             (_, Some("cidr")) => json!(format!("10.{}.0.0/16", number % 256)),
@@ -148,6 +162,8 @@ fn scalar(schema: &Value, name: &str, numbers: &mut Numbers) -> Value {
             ("issuerTTL", _) => json!("2160h30m"),
             ("workloadTTL", _) => json!("24h"),
             ("trustDomain", _) => json!("cluster.local"),
+            ("methods", _) => json!("GET"),
+            ("exact" | "prefix", _) => json!(format!("/n{number}")),
             _ => json!(format!("n{number}")),
         },
     }

@@ -1,6 +1,8 @@
 //! A cluster in which something is always to be done for a controller: objects that change, pods that come, agents that
 //! want to join.
 
+mod routes;
+
 use std::{
     cell::Cell,
     fs::{self, File},
@@ -9,7 +11,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use mesh_tests::cluster::trial::{TIMEOUT, program, until, workspace};
+use mesh_tests::cluster::{
+    Place, define,
+    trial::{TIMEOUT, program, target, until, workspace},
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
 
@@ -37,6 +42,7 @@ impl<'a> Stirring<'a> {
             definitions.to_str().expect("a plain path"),
         ]);
         here.ask(&["wait", "--for=condition=Established", "crd", "--all", TIMEOUT]);
+        define(&here.kubectl, &Place::new(&target()).definitions()).expect("the Gateway API's definitions");
         let labels = json!({"mesh.internal/mode": "enabled"});
         here.apply(
             &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
@@ -57,7 +63,7 @@ impl<'a> Stirring<'a> {
         stirring
     }
 
-    /// Changes every object of the mesh, and makes a pod more that cannot be in it.
+    /// Changes every object of the mesh and of the Gateway API, and makes a pod more that cannot be in the mesh.
     pub(super) fn stir(&self) {
         let times = self.times.replace(self.times.get() + 1);
         let object = |kind: &str, name: &str, namespaced: bool, spec: Value| {
@@ -79,7 +85,7 @@ impl<'a> Stirring<'a> {
             "ca": {"secretRef": {"name": "mesh-ca", "namespace": self.namespace}},
             "defaults": {"encryption": if times.is_multiple_of(2) { "Auto" } else { "Always" }},
         });
-        let items = [
+        let mut items = vec![
             object("AccessPolicy", "rights", true, policy),
             object("ClusterAccessPolicy", "rights", false, everywhere),
             object("MeshConfig", "default", false, config),
@@ -88,6 +94,7 @@ impl<'a> Stirring<'a> {
                 "spec": {"hostNetwork": true, "schedulerName": "nobody",
                     "containers": [{"name": "main", "image": "nowhere.invalid/none"}]}}),
         ];
+        items.extend(routes::objects(&self.namespace, times));
         let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
         let apply = ["apply", "--server-side", "--force-conflicts", "--validate=ignore", "--filename=-"];
         until("the objects to be changed", || {
@@ -101,6 +108,7 @@ impl Drop for Stirring<'_> {
         for objects in [
             &["clusteraccesspolicy", "rights"][..],
             &["meshconfig", "default"],
+            &["xmesh", routes::MESH],
             &["namespace", "--wait=false", &*self.namespace],
         ] {
             let _ = self.here.kubectl.run(&[&["delete", "--ignore-not-found"], objects].concat());
