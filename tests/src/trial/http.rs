@@ -3,7 +3,7 @@
 use super::{Echo, SETTLE, Trial, echo, eventually};
 use crate::http::caller::Caller;
 
-/// A pod as [`echo`] makes them that serves HTTP at 8080 instead: HTTP/1.1, HTTP/2, gRPC and WebSocket.
+/// A pod as [`echo()`] makes them that serves HTTP at 8080 instead: HTTP/1.1, HTTP/2, gRPC and WebSocket.
 #[must_use]
 pub fn web(namespace: &str, name: &str) -> Echo {
     echo(namespace, name).program("mesh-http").serve_only("--port 8080")
