@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`written`], [`read`] | a route as it is written, and judged on its own: a [`read::Draft`] |
 //! | [`parents`] | the Services and ports that it is for |
-//! | [`matches`], [`filters`], [`backends`], [`timing`] | the parts of a rule |
-//! | [`reference`], [`guarded`] | Services that rules name, looked up |
+//! | [`mod@matches`], [`filters`], [`backends`], [`timing`] | the parts of a rule |
+//! | [`mod@reference`], [`guarded`] | Services that rules name, looked up |
 //! | [`tables`] | all routes of a Service, each port's in the order of precedence |
 //! | [`standing`] | what a route's status says |
 //!
