@@ -167,7 +167,7 @@ fn refuse(answer: &mut CanEndpoint, reason: Reason) {
 }
 
 fn note_audit(answer: &mut CanEndpoint, set: SetId, verdict: &Verdict) {
-    if verdict.audit_denies && answer.audit.is_none() {
+    if verdict.allowed && verdict.audit_denies && answer.audit.is_none() {
         answer.audit = Some((set, verdict.audit_rule));
     }
 }

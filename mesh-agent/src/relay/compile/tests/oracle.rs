@@ -33,7 +33,7 @@ pub(super) fn decide(direction: Direction, policy: &wire::DirectionPolicy, quest
     Expected {
         allowed,
         deferred,
-        audit_denies: allowed && audited != Outcome::Allowed,
+        audit_denies: enforced == Outcome::Allowed && audited != Outcome::Allowed,
         rule,
         audit_rule,
         mtls,
